@@ -1,0 +1,1 @@
+"""The potential: one small network for all elements on standardised GMP features."""

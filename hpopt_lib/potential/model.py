@@ -1,0 +1,196 @@
+"""A trained potential: predicts total energies, saves and loads without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.files import atomic_path
+from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.potential.network import SingleNetwork, feature_columns
+from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.scaling import FeatureScaler
+from hpopt_lib.store import SplitArrays
+
+FORMAT, VERSION = "hpopt-potential", 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Frames as a network takes them, with their reference energies in eV."""
+
+    inputs: torch.Tensor
+    frame_of_atom: torch.Tensor
+    reference_ev: np.ndarray
+
+
+class Potential:
+    """Energies of frames: element references plus a network's correction.
+
+    Parameters
+    ----------
+    network : SingleNetwork
+    settings : TrainSettings
+    gmp : GMPSettings
+        Of the features that the network was trained on.
+    scaler : FeatureScaler
+        Over all stored columns.
+    reference : LinearReference
+    residual_spread_ev_per_atom : float
+        The unit of the network's output: spread of the training frames' energy per atom
+        after subtraction of the references.
+    dtype : torch.dtype
+        float32 or float64.
+    """
+
+    def __init__(
+        self,
+        network: SingleNetwork,
+        *,
+        settings: TrainSettings,
+        gmp: GMPSettings,
+        scaler: FeatureScaler,
+        reference: LinearReference,
+        residual_spread_ev_per_atom: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network = network.to(dtype)
+        self.settings, self.gmp, self.scaler, self.reference = settings, gmp, scaler, reference
+        self.residual_spread_ev_per_atom = residual_spread_ev_per_atom
+        self.dtype = dtype
+        self.columns = feature_columns(gmp, settings)
+
+    def inputs(self, features: np.ndarray) -> torch.Tensor:
+        """Standardised network inputs of raw features, shape (n_atoms, n_columns)."""
+        scaled = self.scaler.select(self.columns)(features[:, self.columns])
+        return torch.from_numpy(scaled).to(self.dtype)
+
+    def prepare(self, arrays: SplitArrays) -> Prepared:
+        """What repeated predictions of the same frames need, computed once."""
+        n_atoms = torch.from_numpy(arrays.n_atoms.astype(np.int64))
+        return Prepared(
+            inputs=self.inputs(arrays.features),
+            frame_of_atom=torch.repeat_interleave(torch.arange(len(arrays)), n_atoms),
+            reference_ev=self.reference.energy(composition(arrays.numbers, arrays.n_atoms)),
+        )
+
+    @torch.no_grad()
+    def predict(self, frames: SplitArrays | Prepared) -> np.ndarray:
+        """Total energies in eV of frames with features, shape (n_frames,)."""
+        prepared = self.prepare(frames) if isinstance(frames, SplitArrays) else frames
+        self.network.eval()
+        output = self.network(prepared.inputs, prepared.frame_of_atom, len(prepared.reference_ev))
+        return prepared.reference_ev + output.double().numpy() * self.residual_spread_ev_per_atom
+
+    def energy_and_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        """Energy and forces of one structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+
+        Returns
+        -------
+        energy : float
+            Total energy in eV.
+        forces : numpy.ndarray, shape (n_atoms, 3)
+            In eV/Å: minus the gradient of the energy, through the features.
+        """
+        from hpopt_lib.gmp.features import GMPFeaturizer
+
+        self.network.eval()
+        positions = torch.tensor(atoms.positions, requires_grad=True)
+        raw = GMPFeaturizer(self.gmp).features_torch(
+            positions, atoms.numbers, torch.from_numpy(atoms.cell.array.copy()), atoms.pbc
+        )
+        columns = torch.from_numpy(self.columns)
+        scaled = self._standardise(raw[:, columns]).to(self.dtype)
+        output = self.network(scaled, torch.zeros(len(atoms), dtype=torch.long), 1)[0]
+        correction = output * self.residual_spread_ev_per_atom
+        (gradient,) = torch.autograd.grad(correction, positions)
+        counts = composition(atoms.numbers, np.array([len(atoms)]))
+        return float(self.reference.energy(counts)[0] + correction.item()), -gradient.numpy()
+
+    def _standardise(self, features: torch.Tensor) -> torch.Tensor:
+        """The scaler's arithmetic on tensors, so that gradients pass."""
+        from hpopt_lib.scaling import LOG_SLOPE
+
+        scaler = self.scaler.select(self.columns)
+        values = features
+        if scaler.kind == "log":
+            values = torch.sign(features) * torch.log1p(LOG_SLOPE * features.abs())
+        scaled = (values - torch.from_numpy(scaler.mean)) / torch.from_numpy(scaler.std)
+        return torch.where(torch.from_numpy(scaler.constant), torch.zeros_like(scaled), scaled)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None) -> Path:
+        """Write the potential as a NumPy archive of plain arrays and one JSON text.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.npz``.
+        overwrite : bool
+        extra : dict, optional
+            JSON-able notes kept with the model (seed, study, store, …).
+        """
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "settings": self.settings.to_dict(),
+            "gmp": self.gmp.to_dict(),
+            "scaler": self.scaler.to_dict(),
+            "reference": self.reference.to_dict(),
+            "residual_spread_ev_per_atom": self.residual_spread_ev_per_atom,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "extra": extra or {},
+        }
+        weights = {f"weight/{name}": value.numpy() for name, value in self.network.state_dict().items()}
+        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, header=np.array(json.dumps(header)), **weights)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Potential:
+        """Read a potential that `save` wrote.
+
+        Raises
+        ------
+        HpoptError
+            When the file is missing, damaged or of another kind or version.
+        """
+        damaged = HpoptError(
+            f"{path}: not a potential saved by hpopt, or damaged", remedy="train or copy it again"
+        )
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                weights = {
+                    k.removeprefix("weight/"): archive[k] for k in archive.files if k.startswith("weight/")
+                }
+        except FileNotFoundError:
+            raise HpoptError(f"{path}: no such file") from None
+        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy or json
+            raise damaged from error
+        if header.get("format") != FORMAT or header.get("version") != VERSION:
+            raise damaged
+        settings, gmp = TrainSettings.from_dict(header["settings"]), GMPSettings.from_dict(header["gmp"])
+        dtype = {"float32": torch.float32, "float64": torch.float64}[header["dtype"]]
+        network = SingleNetwork(len(feature_columns(gmp, settings)), settings).to(dtype)
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        return cls(
+            network,
+            settings=settings,
+            gmp=gmp,
+            scaler=FeatureScaler.from_dict(header["scaler"]),
+            reference=LinearReference.from_dict(header["reference"]),
+            residual_spread_ev_per_atom=header["residual_spread_ev_per_atom"],
+            dtype=dtype,
+        )

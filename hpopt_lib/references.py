@@ -1,0 +1,135 @@
+"""Per-element linear reference energies and other baselines that a model must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpopt_lib.errors import HpoptError
+
+MAX_Z = 119
+
+
+def composition(numbers: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
+    """Count the atoms of every element in every frame.
+
+    Parameters
+    ----------
+    numbers : numpy.ndarray of int, shape (n_atoms_total,)
+        Atomic numbers, frame after frame.
+    n_atoms : numpy.ndarray of int, shape (n_frames,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_frames, 119)
+        Column z holds the number of atoms with atomic number z.
+    """
+    counts = np.zeros((len(n_atoms), MAX_Z))
+    np.add.at(counts, (np.repeat(np.arange(len(n_atoms)), n_atoms), numbers), 1.0)
+    return counts
+
+
+@dataclass(frozen=True)
+class LinearReference:
+    """Energy of a frame as a sum of one number for each atom's element.
+
+    Fitted by least squares on energies per atom with a small ridge towards the mean energy
+    per atom, so that elements which never vary independently, or never occur, get the mean
+    and not an arbitrary number.
+
+    Attributes
+    ----------
+    coefficients : numpy.ndarray, shape (119,)
+        Reference energy of each element in eV, indexed by atomic number.
+    elements : tuple of int
+        Atomic numbers that occurred in the training frames.
+    rank : int
+        Rank of the composition matrix; below ``len(elements)`` the single energies are not
+        determined by the data, only their sums are.
+    ridge : float
+        Ridge relative to the mean diagonal of the normal equations.
+    """
+
+    coefficients: np.ndarray
+    elements: tuple[int, ...]
+    rank: int
+    ridge: float
+
+    @classmethod
+    def fit(cls, counts: np.ndarray, energy_ev: np.ndarray, *, ridge: float = 1e-6) -> LinearReference:
+        """Fit on training frames.
+
+        Parameters
+        ----------
+        counts : numpy.ndarray, shape (n_frames, 119)
+            From `composition`.
+        energy_ev : numpy.ndarray, shape (n_frames,)
+            Total energies in eV.
+        ridge : float
+            Small against 1, and not negative.
+
+        Raises
+        ------
+        HpoptError
+            When there are fewer than two frames.
+        """
+        if len(counts) < 2:
+            raise HpoptError(
+                f"training input: {len(counts)} frame: references need at least 2",
+                remedy="give more training frames",
+            )
+        n_atoms = counts.sum(axis=1)
+        elements = np.flatnonzero(counts.sum(axis=0))
+        fractions, per_atom = counts[:, elements] / n_atoms[:, None], energy_ev / n_atoms
+        mean = float(per_atom.mean())
+        normal = fractions.T @ fractions
+        penalty = ridge * np.trace(normal) / len(elements)
+        shift = np.linalg.solve(normal + penalty * np.eye(len(elements)), fractions.T @ (per_atom - mean))
+        coefficients = np.full(MAX_Z, mean)
+        coefficients[elements] = mean + shift
+        return cls(
+            coefficients, tuple(int(z) for z in elements), int(np.linalg.matrix_rank(fractions)), ridge
+        )
+
+    def energy(self, counts: np.ndarray) -> np.ndarray:
+        """Reference energies in eV of frames given by their `composition`."""
+        return counts @ self.coefficients
+
+    def to_dict(self) -> dict:
+        """Settings and numbers for a JSON header."""
+        return {
+            "kind": "per-element linear fit",
+            "unit": "eV",
+            "coefficients": {str(z): float(self.coefficients[z]) for z in self.elements},
+            "other_elements": float(np.delete(self.coefficients, self.elements)[0]),
+            "rank": self.rank,
+            "ridge": self.ridge,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> LinearReference:
+        """Inverse of `to_dict`."""
+        coefficients = np.full(MAX_Z, float(data["other_elements"]))
+        for number, value in data["coefficients"].items():
+            coefficients[int(number)] = value
+        elements = tuple(sorted(int(z) for z in data["coefficients"]))
+        return cls(coefficients, elements, int(data["rank"]), float(data["ridge"]))
+
+
+def median_baseline(
+    train_energy_ev: np.ndarray, train_n_atoms: np.ndarray, n_atoms: np.ndarray
+) -> np.ndarray:
+    """Predict the median training energy per atom for every atom of a frame.
+
+    Parameters
+    ----------
+    train_energy_ev, train_n_atoms : numpy.ndarray, shape (n_train,)
+    n_atoms : numpy.ndarray, shape (n_frames,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_frames,)
+        Total energies in eV. For frames of one composition this is their median energy.
+    """
+    return np.median(train_energy_ev / train_n_atoms) * np.asarray(n_atoms, dtype=float)

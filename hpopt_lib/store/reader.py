@@ -1,0 +1,242 @@
+"""Read a feature store in place: arrays that lie in the file's memory map."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.references import LinearReference
+from hpopt_lib.scaling import FeatureScaler
+from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
+from hpopt_lib.store.writer import FORMAT, VERSION
+
+
+class _View:
+    """Memory of the map, exposed to NumPy, that keeps the environment open while in use."""
+
+    def __init__(
+        self, owner: _Environment, data: memoryview, dtype: np.dtype, shape: tuple[int, ...]
+    ) -> None:
+        self._owner = owner
+        start = np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0]
+        self.__array_interface__ = {"version": 3, "data": (start, True), "typestr": dtype.str, "shape": shape}
+
+
+class _Environment:
+    """A read-only LMDB environment and one long transaction, closed with their last user."""
+
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        # a finished store never changes, so readers need no lock file and may share a read-only folder
+        self.env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=True, max_dbs=0)
+        self.txn = None
+        needed = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
+        if path.stat().st_size < needed:
+            # reading past the end of the file would kill the process (SIGBUS), so this comes first
+            self.env.close()
+            raise HpoptError(
+                f"{path}: the store is truncated: {path.stat().st_size} of {needed} bytes",
+                remedy="make it again with hpopt preprocess, or copy it again",
+            )
+        self.txn = self.env.begin(buffers=True)
+
+    def __del__(self) -> None:
+        txn = getattr(self, "txn", None)
+        if txn is not None and os.getpid() == self.pid:
+            txn.abort()
+            self.env.close()
+
+
+class Store:
+    """Read a feature store.
+
+    Opening is cheap and several processes may read at once; a store that is sent to another
+    process is opened again there.
+
+    Examples
+    --------
+    >>> store = Store.open("oc20-like.lmdb")  # doctest: +SKIP
+    >>> store.splits  # doctest: +SKIP
+    ['train', 'val_id']
+    >>> store.read("val_id").features.shape  # doctest: +SKIP
+    (13640, 32)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise HpoptError(
+                f"{self.path}: no such store", remedy="make one with hpopt preprocess INPUT --out STORE"
+            )
+        if self.path.is_dir():
+            raise HpoptError(
+                f"{self.path}: a folder, not a feature store",
+                remedy="give the .lmdb file that hpopt preprocess wrote",
+            )
+        try:
+            self._environment: _Environment | None = _Environment(self.path)
+        except lmdb.Error as error:
+            raise HpoptError(
+                f"{self.path}: not a readable LMDB file ({error})",
+                remedy="make the store again with hpopt preprocess",
+            ) from error
+        self.header = self._read_header()
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open a store.
+
+        Raises
+        ------
+        HpoptError
+            For a file that is missing, truncated, not LMDB, not a feature store or of
+            another format version.
+        """
+        return cls(path)
+
+    def __reduce__(self):
+        return Store, (self.path,)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; it is unmapped when the last array that uses it is gone."""
+        self._environment = None
+
+    def _get(self, key: str) -> memoryview | None:
+        if self._environment is None:
+            raise HpoptError(f"{self.path}: the store is closed", remedy="open it again")
+        if self._environment.pid != os.getpid():  # LMDB environments must not cross a fork
+            self._environment = _Environment(self.path)
+        assert self._environment.txn is not None
+        return self._environment.txn.get(key.encode())
+
+    def _json(self, key: str) -> dict[str, Any]:
+        data = self._get(key)
+        if data is None:
+            raise HpoptError(f"{self.path}: {key}: missing", remedy="the store is damaged; make it again")
+        return json.loads(bytes(data).rstrip(b"\0"))
+
+    def _read_header(self) -> dict[str, Any]:
+        foreign = HpoptError(
+            f"{self.path}: an LMDB file, but not a feature store of hpopt",
+            remedy="make a store with hpopt preprocess INPUT --out STORE",
+        )
+        data = self._get("header")
+        if data is None:
+            raise foreign
+        try:
+            header = json.loads(bytes(data).rstrip(b"\0"))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise foreign from None
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise foreign
+        if header.get("version") != VERSION:
+            raise HpoptError(
+                f"{self.path}: format version {header.get('version')}, this hpopt reads version {VERSION}",
+                remedy="make the store again with hpopt preprocess, or install the hpopt that wrote it",
+            )
+        return header
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits; the first is the training split."""
+        return list(self.header["splits"])
+
+    @property
+    def train_split(self) -> str:
+        """The split that scalers and references were fitted on."""
+        return self.splits[0]
+
+    @property
+    def settings(self) -> GMPSettings:
+        """Featurisation settings."""
+        return GMPSettings.from_dict(self.header["gmp"])
+
+    @property
+    def scaler(self) -> FeatureScaler:
+        """Feature scaler of the training split."""
+        return FeatureScaler.from_dict(self.header["scaler"])
+
+    @property
+    def reference(self) -> LinearReference:
+        """Per-element reference energies of the training split."""
+        return LinearReference.from_dict(self.header["reference"])
+
+    def validation_splits(self) -> list[str]:
+        """All splits but the training split."""
+        return self.splits[1:]
+
+    def check_split(self, split: str) -> str:
+        """Return `split`, or raise when the store has no such split."""
+        if split not in self.header["splits"]:
+            raise HpoptError(f"{self.path}: no split {split!r}", remedy=f"it has {', '.join(self.splits)}")
+        return split
+
+    def shards(self, split: str) -> Iterator[SplitArrays]:
+        """Give the shards of a split, with read-only arrays that lie in the file's map.
+
+        Nothing is copied; memory is the system's page cache.
+        """
+        entry = self.header["splits"][self.check_split(split)]
+        for number in range(entry["first_shard"], entry["first_shard"] + entry["n_shards"]):
+            key = f"shard/{number:08d}"
+            index = self._json(key)
+            arrays = {name: self._array(f"{key}/{name}", spec) for name, spec in index["fields"].items()}
+            yield SplitArrays(**arrays, info=index["info"])
+
+    def _array(self, key: str, spec: dict[str, Any]) -> np.ndarray:
+        dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
+        data = self._get(key)
+        if data is None or len(data) < dtype.itemsize * int(np.prod(shape)):
+            raise HpoptError(
+                f"{self.path}: {key}: missing or short", remedy="the store is damaged; make it again"
+            )
+        assert self._environment is not None
+        return np.asarray(_View(self._environment, data, dtype, shape))
+
+    def read(self, split: str) -> SplitArrays:
+        """A whole split in memory."""
+        shards = list(self.shards(split))
+        joined = {
+            name: np.concatenate([getattr(s, name) for s in shards]) for name in (*FRAME_FIELDS, *ATOM_FIELDS)
+        }
+        return SplitArrays(**joined, info=[entry for s in shards for entry in s.info])
+
+
+def describe(store: Store) -> str:
+    """A store's contents as text for a person."""
+    header, settings = store.header, store.settings
+    sigmas = ", ".join(f"{sigma:g}" for sigma in settings.sigmas)
+    cutoff = f"{settings.cutoff:g} Å ({'smooth' if settings.smooth_cutoff else 'sharp'})"
+    reference = header["reference"]
+    lines = [
+        f"{store.path}: feature store, format {header['version']}, {store.path.stat().st_size / 1e6:.2f} MB",
+        f"made     {header['created']} by hpopt {header['hpopt_version']}",
+        f"features {settings.num_features} ({header['dtype']}): orders 0 to {settings.max_order}, "
+        f"sigmas {sigmas} Å, cutoff {cutoff}, densities {settings.densities}",
+        f"constant {', '.join(header['constant_features']) or 'no feature'}",
+        f"units    energy {header['units']['energy']}, forces {header['units']['forces']}",
+        f"energies relative to {reference['kind']}: {len(reference['coefficients'])} elements, "
+        f"rank {reference['rank']}",
+        f"{'split':<16}{'frames':>9}{'atoms':>10}  {'forces':<7} elements",
+    ]
+    for name, entry in header["splits"].items():
+        role = " (train)" if name == store.train_split and name != "train" else ""
+        lines.append(
+            f"{name + role:<16}{entry['n_frames']:>9}{entry['n_atoms']:>10}  "
+            f"{'yes' if entry['has_forces'] else 'no':<7} {' '.join(entry['elements'])}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""What defines a study besides its trials, kept with it and compared when it goes on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.potential.training import Dataset
+from hpopt_lib.store import Store
+from hpopt_lib.tuning.objective import METRIC
+from hpopt_lib.tuning.samplers import make_pruner, make_sampler
+from hpopt_lib.tuning.space import SearchSpace, parse_space
+
+if TYPE_CHECKING:
+    import optuna
+
+CONFIG = "hpopt"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What defines a study besides its trials; kept with it and compared when it goes on.
+
+    Attributes
+    ----------
+    store : str
+        Path of the feature store.
+    space : str
+        Text of the search space (TOML).
+    fixed : dict
+        Hyperparameters held by ``--set``.
+    validation : str
+        Split whose error is minimised and pruned on.
+    sampler, pruner : str
+        Names, see `hpopt_lib.tuning.samplers`.
+    seed, repeats : int
+    n_train : int or None
+        Number of training frames; all when None.
+    metric : str
+        Name of the objective, with its unit.
+    """
+
+    store: str
+    space: str
+    validation: str
+    fixed: dict[str, Any] = field(default_factory=dict)
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+    repeats: int = 1
+    n_train: int | None = None
+    metric: str = METRIC
+
+    def search_space(self) -> SearchSpace:
+        """The parsed search space."""
+        return parse_space(self.space, where="the study's search space", fixed=self.fixed)
+
+    def epochs(self) -> int:
+        """Largest number of epochs of a trial."""
+        return TrainSettings.from_dict({k: v for k, v in self.fixed.items() if k == "epochs"}).epochs
+
+    def dataset(self) -> Dataset:
+        """The data of the study's trainings."""
+        return Dataset.from_store(
+            Store.open(self.store), validation=self.validation, n_train=self.n_train, seed=self.seed
+        )
+
+
+def study_config(study: optuna.Study) -> StudyConfig:
+    """Configuration that `tune` stored with a study.
+
+    Raises
+    ------
+    HpoptError
+        When the study was not made by hpopt.
+    """
+    values = study.user_attrs.get(CONFIG)
+    if values is None:
+        raise HpoptError(
+            f"study {study.study_name!r}: not made by hpopt tune", remedy="name a study that was"
+        )
+    return StudyConfig(**values)
+
+
+def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStorage, *, worker: int = 0):
+    """Create a study, or load it when it exists with the same configuration.
+
+    Parameters
+    ----------
+    name : str
+    config : StudyConfig
+    storage : optuna storage
+    worker : int
+        Number of the process; its sampler gets the study's seed plus this number.
+
+    Raises
+    ------
+    HpoptError
+        When a study of that name exists with another configuration.
+    """
+    import optuna
+
+    sampler = make_sampler(config.sampler, seed=config.seed + worker, space=config.search_space())
+    pruner = make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
+    try:
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+    except KeyError:
+        study = optuna.create_study(
+            study_name=name, storage=storage, sampler=sampler, pruner=pruner, direction="minimize"
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([config.metric])
+        study.set_user_attr(CONFIG, asdict(config))
+        return study
+    differences = [
+        f"{key} ({old!r}, now {new!r})" if key != "space" else "space (another text)"
+        for key, new in json.loads(json.dumps(asdict(config))).items()
+        if (old := asdict(study_config(study)).get(key)) != new
+    ]
+    if differences:
+        raise HpoptError(
+            f"study {name!r}: exists with other settings: {', '.join(differences)}",
+            remedy="choose another --study name, or repeat the settings it was made with",
+        )
+    return study
+
+
+def finished(study: optuna.Study) -> int:
+    """Number of trials that count: completed and pruned."""
+    from optuna.trial import TrialState
+
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+
+def store_path(path: str | Path) -> str:
+    """Absolute path of a store, so that a study finds it from any folder."""
+    return str(Path(path).resolve())

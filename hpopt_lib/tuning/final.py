@@ -1,0 +1,152 @@
+"""The final model: the best hyperparameters, fresh seeds, every split evaluated once."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import hpopt_lib
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.files import atomic_path
+from hpopt_lib.potential.evaluation import HEADLINE, evaluate
+from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.potential.training import train
+from hpopt_lib.progress import progress
+from hpopt_lib.store import Store
+from hpopt_lib.tuning.config import study_config
+from hpopt_lib.tuning.objective import training_seed
+
+if TYPE_CHECKING:
+    import optuna
+
+RESULTS = "results.json"
+
+
+def best_settings(study: optuna.Study) -> TrainSettings:
+    """Hyperparameters of the best completed trial.
+
+    Raises
+    ------
+    HpoptError
+        When no trial is complete.
+    """
+    try:
+        return TrainSettings.from_dict(study.best_trial.user_attrs["settings"])
+    except ValueError:
+        raise HpoptError(
+            f"study {study.study_name!r}: no trial is complete yet", remedy="run more trials with hpopt tune"
+        ) from None
+
+
+def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> dict[str, Any]:
+    """Retrain the best trial with several fresh seeds and evaluate each on every split.
+
+    The best trial's own error is optimistic, since it was chosen for being small; new seeds
+    take out that part of the optimism which is luck of the seed. When the folder already
+    holds the results of this trial with these seeds, they are read and not made again: every
+    split is evaluated once.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        Made by `hpopt_lib.tuning.study.tune`.
+    out_dir : str or Path
+        Gets ``trial<number>-seed<k>.npz`` and ``results.json``.
+    seeds : int
+        Number of trainings.
+
+    Returns
+    -------
+    dict
+        ``trial``, ``settings``, ``splits`` (for each split a list with one
+        `hpopt_lib.potential.evaluation.score` for each seed), ``summary`` and provenance.
+    """
+    if seeds < 1:
+        raise HpoptError(f"--final-seeds: {seeds} is too few", remedy="give at least 1")
+    out_dir, settings, config = Path(out_dir), best_settings(study), study_config(study)
+    number = study.best_trial.number
+    done = read_results(out_dir)
+    if done is not None and (done["study"], done["trial"], done["seeds"]) == (
+        study.study_name,
+        number,
+        seeds,
+    ):
+        return done
+    store, data = Store.open(config.store), config.dataset()
+    splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
+    runs = []
+    for k in progress(range(seeds), desc="final model", unit="seed"):
+        # trial number -1 cannot occur in a study, so these seeds were never trained with
+        seed = training_seed(config.seed, -1, k)
+        result = train(data, settings, seed=seed)
+        extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
+        result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
+        runs.append(
+            {
+                "seed": seed,
+                "best_epoch": result.best_epoch,
+                "seconds": result.seconds,
+                "history": result.history,
+            }
+        )
+        for split, metrics in evaluate(result.potential, store).items():
+            splits[split].append(metrics)
+    record = {
+        "study": study.study_name,
+        "trial": number,
+        "tuned_on": config.validation,
+        "tuned_error": study.best_value,
+        "metric": HEADLINE,
+        "settings": settings.to_dict(),
+        "seeds": seeds,
+        "runs": runs,
+        "splits": splits,
+        "summary": {split: summarise(metrics) for split, metrics in splits.items()},
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "hpopt_version": hpopt_lib.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    with atomic_path(out_dir / RESULTS, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return record
+
+
+def read_results(out_dir: str | Path) -> dict[str, Any] | None:
+    """The results of an earlier `final_model` in a folder, or None."""
+    path = Path(out_dir) / RESULTS
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HpoptError(f"{path}: damaged ({error})", remedy="remove it; it is made again") from error
+
+
+def summarise(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean and sample standard deviation over seeds, beside the baselines.
+
+    Parameters
+    ----------
+    metrics : list of dict
+        One `score` a seed, all of the same split.
+
+    Returns
+    -------
+    dict of str to float
+        Mean and ``_std`` of the headline error and of the energy MAE in eV, the baselines'
+        headline errors, the mean skills and ``n_seeds``.
+    """
+    summary: dict[str, float] = {"n_seeds": len(metrics), "n_systems": metrics[0]["n_systems"]}
+    for name in (HEADLINE, "energy_mae_ev", "skill_over_median", "skill_over_linear"):
+        values = np.array([m[name] for m in metrics])
+        summary[name] = float(values.mean())
+        summary[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    for baseline in ("median", "linear"):
+        summary[f"{baseline}_{HEADLINE}"] = float(metrics[0][f"{baseline}_{HEADLINE}"])
+    return summary

@@ -1,0 +1,244 @@
+"""The search space: a TOML file that a person can read and edit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.settings import TrainSettings, check_names
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_SPACE = Path(__file__).with_name("default_space.toml")
+_KEYS = {
+    "float": {"type", "low", "high", "log", "step", "when"},
+    "int": {"type", "low", "high", "log", "step", "when"},
+    "categorical": {"type", "choices", "when"},
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of the search space.
+
+    Attributes
+    ----------
+    name : str
+        A field of `hpopt_lib.potential.settings.TrainSettings`.
+    kind : {"float", "int", "categorical"}
+    low, high : float or int, optional
+        Ends of the range, both included.
+    log : bool
+        Whether the logarithm is drawn evenly.
+    step : float or int, optional
+    choices : tuple
+    when : dict
+        Values that other parameters must have: name to tuple of values.
+    """
+
+    name: str
+    kind: str
+    low: float | int = 0
+    high: float | int = 0
+    log: bool = False
+    step: float | int | None = None
+    choices: tuple[Any, ...] = ()
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def suggest(self, trial: Any) -> Any:
+        """Draw a value from an Optuna trial."""
+        if self.kind == "categorical":
+            return trial.suggest_categorical(self.name, self.choices)
+        if self.kind == "int":
+            return trial.suggest_int(self.name, self.low, self.high, step=self.step or 1, log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+
+    def grid(self, points: int) -> list[Any]:
+        """Evenly spread values for a grid search, at most `points` of them."""
+        import numpy as np
+
+        if self.kind == "categorical":
+            return list(self.choices)
+        if self.step is not None:
+            values = np.arange(self.low, self.high + 0.5 * self.step, self.step)
+        else:
+            spread = np.geomspace if self.log else np.linspace
+            values = spread(self.low, self.high, points)
+        if self.kind == "int":
+            return sorted({int(v) for v in np.round(values)})
+        return [float(v) for v in values]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Parameters in the order in which they are drawn, and fixed values.
+
+    Attributes
+    ----------
+    parameters : tuple of Parameter
+    fixed : dict
+        Hyperparameters that are not searched, by name.
+    text : str
+        The TOML text, kept with the study.
+    """
+
+    parameters: tuple[Parameter, ...]
+    fixed: Mapping[str, Any]
+    text: str
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Draw the hyperparameters of a trial, with the fixed ones."""
+        values: dict[str, Any] = dict(self.fixed)
+        for parameter in self.parameters:
+            if all(values.get(other) in allowed for other, allowed in parameter.when.items()):
+                values[parameter.name] = parameter.suggest(trial)
+        return values
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the searched parameters."""
+        return [parameter.name for parameter in self.parameters]
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether some parameters are drawn only for certain values of others."""
+        return any(parameter.when for parameter in self.parameters)
+
+
+def load_space(path: str | Path | None = None, *, fixed: Mapping[str, Any] | None = None) -> SearchSpace:
+    """Read a search space from a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        The packaged default space when not given.
+    fixed : dict, optional
+        Hyperparameters to hold; they leave the space.
+
+    Raises
+    ------
+    HpoptError
+        For a missing or unreadable file, an unknown hyperparameter or key, or an invalid
+        range; the message names file and parameter.
+    """
+    path = Path(path) if path is not None else DEFAULT_SPACE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise HpoptError(
+            f"{path}: cannot be read: {error.strerror}", remedy="name a TOML file with --space"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise HpoptError(f"{path}: not a text file", remedy="name a TOML file with --space") from error
+    return parse_space(text, where=str(path), fixed=fixed)
+
+
+def parse_space(text: str, *, where: str, fixed: Mapping[str, Any] | None = None) -> SearchSpace:
+    """Read a search space from TOML text; `where` names its source in messages."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise HpoptError(
+            f"{where}: not valid TOML: {error}", remedy="see the comments in the default space"
+        ) from error
+    fixed = dict(fixed or {})
+    TrainSettings.from_dict(fixed)
+    check_names(tables, where=where)
+    parameters = [_parameter(name, table, where=f"{where}: {name}") for name, table in tables.items()]
+    free = [parameter for parameter in parameters if parameter.name not in fixed]
+    if not free:
+        raise HpoptError(
+            f"{where}: no parameter left to search", remedy="add a table or fix fewer with --set"
+        )
+    _check_conditions(parameters, where=where)
+    return SearchSpace(tuple(free), fixed, text)
+
+
+def _parameter(name: str, table: Any, *, where: str) -> Parameter:
+    kind = table.get("type") if isinstance(table, dict) else None
+    if kind not in _KEYS:
+        raise HpoptError(f"{where}: type: {kind!r} is unknown", remedy=f"use {', '.join(_KEYS)}")
+    for key in table:
+        if key not in _KEYS[kind]:
+            raise HpoptError(
+                f"{where}: {key!r} is unknown", remedy=f"a {kind} has {', '.join(sorted(_KEYS[kind]))}"
+            )
+    when = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in table.get("when", {}).items()}
+    if kind == "categorical":
+        choices = table.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise HpoptError(f"{where}: choices: {choices!r}", remedy="give a list with at least one value")
+        for value in choices:
+            _check_value(name, value, where=f"{where}: choices")
+        return Parameter(name, kind, choices=tuple(choices), when=when)
+    low, high, log, step = table.get("low"), table.get("high"), table.get("log", False), table.get("step")
+    number = int if kind == "int" else (int, float)
+    for key, value in (("low", low), ("high", high)):
+        if isinstance(value, bool) or not isinstance(value, number):
+            raise HpoptError(
+                f"{where}: {key}: {value!r} is not a number of type {kind}", remedy=f"give {key}"
+            )
+    if not low <= high:
+        raise HpoptError(f"{where}: low {low} is above high {high}", remedy="swap them")
+    if log and low <= 0:
+        raise HpoptError(f"{where}: low: {low} with log = true", remedy="give a positive low")
+    if log and step is not None:
+        raise HpoptError(f"{where}: step: not possible with log = true", remedy="remove one of the two")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, number) or not step > 0):
+        raise HpoptError(f"{where}: step: {step!r}", remedy="give a positive number")
+    for value in (low, high):
+        _check_value(name, value, where=where)
+    return Parameter(name, kind, low=low, high=high, log=bool(log), step=step, when=when)
+
+
+def _check_value(name: str, value: Any, *, where: str) -> None:
+    try:
+        TrainSettings.from_dict({name: value})
+    except HpoptError as error:
+        raise HpoptError(f"{where}: {error.problem}", remedy=error.remedy) from error
+
+
+def _check_conditions(parameters: Sequence[Parameter], *, where: str) -> None:
+    above: list[str] = []
+    for parameter in parameters:
+        for other in parameter.when:
+            if other not in above:
+                raise HpoptError(
+                    f"{where}: {parameter.name}: when: {other!r} does not stand above it",
+                    remedy="move its table up, or correct the name",
+                )
+        above.append(parameter.name)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` settings, values written as in TOML; a bare word is text.
+
+    Raises
+    ------
+    HpoptError
+        For a missing ``=``, an unknown name or a value of the wrong type or range.
+
+    Examples
+    --------
+    >>> parse_assignments(["lr=1e-3", "schedule=step"])
+    {'lr': 0.001, 'schedule': 'step'}
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise HpoptError(f"--set: {assignment!r} has no '='", remedy="write name=value, such as lr=1e-3")
+        try:
+            values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name.strip()] = text.strip()
+    check_names(values, where="--set")
+    settings = TrainSettings.from_dict(values)
+    return {name: getattr(settings, name) for name in values}
