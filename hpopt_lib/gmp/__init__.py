@@ -1,0 +1,1 @@
+"""Gaussian multipole features: from atomic densities to rotation-invariant descriptors."""
