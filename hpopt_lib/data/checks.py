@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 
 from hpopt_lib.errors import HpoptError
 
@@ -15,8 +16,11 @@ from hpopt_lib.errors import HpoptError
 MAX_ABS_ENERGY_EV_PER_ATOM = 2000.0
 #: Root mean square force component of a whole file; thermal frames have about 1 eV/Å.
 MAX_RMS_FORCE_EV_PER_ANGSTROM = 15.0
-#: Distance of an atom to its nearest neighbour, median over a file.
-NEIGHBOR_DISTANCE_RANGE_ANGSTROM = (0.6, 4.0)
+#: Å³; hydrogen at the highest pressures has about 1. Also keeps the search for pairs finite.
+MIN_VOLUME_PER_ATOM = 0.5
+#: Shortest distance of a frame in sums of covalent radii, median over a file. Bonds have 0.8 to
+#: 1.2 in every element (only noble gases more), so a file in Bohr (a factor of 1.9) or nm shows.
+NEIGHBOR_DISTANCE_RANGE = (0.6, 1.4)
 
 
 @dataclass
@@ -25,7 +29,7 @@ class FrameMagnitudes:
 
     energy_ev_per_atom: float
     mean_square_force: float
-    nearest_neighbor_angstrom: float
+    nearest_neighbor: float
 
 
 def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
@@ -41,11 +45,20 @@ def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
     if len(atoms) == 0:
         raise HpoptError(f"{where}: atoms: there is none", remedy="remove the frame")
     if (atoms.numbers < 1).any():
-        raise HpoptError(f"{where}: element: atom {int(np.argmin(atoms.numbers))} has no known element (X)")
+        atom = int(np.argmin(atoms.numbers))
+        raise HpoptError(f"{where}: element: atom {atom} has no known element (X)", remedy="remove the frame")
     if not np.isfinite(atoms.positions).all():
         raise HpoptError(f"{where}: positions: not all are finite", remedy="remove the frame")
-    if atoms.pbc.any() and abs(atoms.cell.volume) < 1e-6:
+    if not np.isfinite(atoms.cell.array).all():
+        raise HpoptError(f"{where}: cell: not all numbers are finite", remedy="remove the frame")
+    vectors = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
         raise HpoptError(f"{where}: cell: periodic, but its volume is zero", remedy="set a cell or pbc=False")
+    if atoms.pbc.all() and (volume := atoms.cell.volume / len(atoms)) < MIN_VOLUME_PER_ATOM:
+        raise HpoptError(
+            f"{where}: cell: {volume:.3g} Å³ for each atom is less than matter has",
+            remedy="declare the unit with --length-unit, or correct the cell",
+        )
     results = atoms.calc.results if atoms.calc is not None else {}
     energy = results.get("energy")
     if energy is None:
@@ -55,27 +68,36 @@ def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
     forces = results.get("forces")
     if forces is not None and not np.isfinite(forces).all():
         raise HpoptError(f"{where}: forces: not all are finite", remedy="remove the frame")
-    nearest = nearest_neighbor(atoms)
+    nearest, in_radii = nearest_neighbor(atoms)
     if nearest < 0.05:
         raise HpoptError(
-            f"{where}: positions: two atoms are {nearest:.3f} Å apart", remedy="remove the frame"
+            f"{where}: positions: two atoms are {nearest:.3f} Å apart",
+            remedy="remove the frame, or declare its unit with --length-unit",
         )
     return FrameMagnitudes(
         energy_ev_per_atom=float(energy) / len(atoms),
         mean_square_force=float(np.mean(np.square(forces))) if forces is not None else float("nan"),
-        nearest_neighbor_angstrom=nearest,
+        nearest_neighbor=in_radii,
     )
 
 
-def nearest_neighbor(atoms: Atoms, *, cutoff: float = 4.5) -> float:
-    """Shortest distance between two atoms in Å; infinite when none is below `cutoff`."""
+def nearest_neighbor(atoms: Atoms, *, cutoff: float = 6.0) -> tuple[float, float]:
+    """Shortest distance between two atoms, in Å and in sums of their covalent radii.
+
+    Infinite when no distance is below `cutoff` (Å).
+    """
     from vesin import NeighborList
 
     points = np.ascontiguousarray(atoms.positions)
-    (distances,) = NeighborList(cutoff=cutoff, full_list=False).compute(
-        points=points, box=np.ascontiguousarray(atoms.cell.array), periodic=atoms.pbc.copy(), quantities="d"
+    i, j, distances = NeighborList(cutoff=cutoff, full_list=False).compute(
+        points=points,
+        box=np.where(atoms.pbc[:, None], atoms.cell.array, 0.0),
+        periodic=atoms.pbc.copy(),
+        quantities="ijd",
     )
-    return float(distances.min()) if len(distances) else float("inf")
+    radii = covalent_radii[atoms.numbers]
+    in_radii = distances / (radii[i.astype(int)] + radii[j.astype(int)])
+    return float(distances.min(initial=np.inf)), float(in_radii.min(initial=np.inf))
 
 
 def check_file(magnitudes: list[FrameMagnitudes], *, path: Path) -> None:
@@ -99,11 +121,12 @@ def check_file(magnitudes: list[FrameMagnitudes], *, path: Path) -> None:
         raise HpoptError(
             f"{path}: forces: root mean square of {rms:.4g} eV/Å is too large for eV/Å", remedy=remedy
         )
-    nearest = [m.nearest_neighbor_angstrom for m in magnitudes if np.isfinite(m.nearest_neighbor_angstrom)]
-    low, high = NEIGHBOR_DISTANCE_RANGE_ANGSTROM
-    if nearest and not low <= (distance := float(np.median(nearest))) <= high:
+    nearest = [m.nearest_neighbor for m in magnitudes if np.isfinite(m.nearest_neighbor)]
+    low, high = NEIGHBOR_DISTANCE_RANGE
+    if nearest and not low <= (ratio := float(np.median(nearest))) <= high:
         raise HpoptError(
-            f"{path}: positions: nearest neighbours are {distance:.3g} Å apart, outside {low} to {high} Å",
+            f"{path}: positions: the shortest bonds are {ratio:.3g} sums of covalent radii long, "
+            f"outside {low} to {high}, which does not fit Å",
             remedy=remedy,
         )
 
@@ -112,5 +135,5 @@ def frame_digest(atoms: Atoms) -> str:
     """Digest of what a model sees of a frame: elements, positions, cell, periodicity."""
     digest = hashlib.sha256()
     for array in (atoms.numbers, atoms.positions.round(6), atoms.cell.array.round(6), atoms.pbc):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update((np.ascontiguousarray(array) + 0).tobytes())  # + 0 makes -0.0 the same as 0.0
     return digest.hexdigest()[:32]

@@ -43,7 +43,7 @@ def read_frames(
 
     path = Path(path)
     if not path.exists():
-        raise HpoptError(f"{path}: no such file")
+        raise HpoptError(f"{path}: no such file", remedy="check the name of the input")
     if path.is_file() and path.stat().st_size == 0:
         raise HpoptError(f"{path}: the file is empty", remedy="make or download it again")
     scale_energy, scale_length = _unit_scales(energy_unit, length_unit)
@@ -68,7 +68,7 @@ def read_frames(
         number += 1
         _convert(atoms, scale_energy=scale_energy, scale_length=scale_length)
         magnitudes.append(check_frame(atoms, path=path, number=number))
-        atoms.info.setdefault("system_id", f"{path.stem}-{number}")
+        atoms.info["system_id"] = str(atoms.info.get("system_id", f"{path.stem}-{number}"))
         yield atoms
     if number < 0:
         raise HpoptError(f"{path}: no frame in it", remedy="make or download it again")

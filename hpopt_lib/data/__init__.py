@@ -1,0 +1,1 @@
+"""Structures: readers, checks and the embedded data sets."""
