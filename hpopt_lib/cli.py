@@ -61,14 +61,14 @@ def data_make(out, names, regenerate, seed, scale, processes, overwrite) -> None
     """Write the embedded data sets as one .traj file for each split."""
     from hpopt_lib.data import embedded
 
-    paths = embedded.make(
+    paths = embedded.write_embedded(
         out,
-        names=names or None,
-        regenerate=regenerate,
-        seed=seed,
-        scale=scale,
-        processes=processes,
+        names or tuple(embedded.EMBEDDED_SETS),
         overwrite=overwrite,
+        regenerate=regenerate,
+        seed=embedded.SHIPPED_SEED if seed is None else seed,
+        scale=embedded.SHIPPED_SCALE if scale is None else scale,
+        processes=processes,
     )
     for path in paths:
         click.echo(path)

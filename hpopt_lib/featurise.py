@@ -77,9 +77,9 @@ def featurise_shard(
             features.append(featurizer(atoms).astype(dtype))
         except HpoptError as error:
             raise HpoptError(f"{where}: {error.problem}", remedy=error.remedy) from error
-        kept = {
-            key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | bool)
-        }
+        # readers give some numbers as NumPy scalars
+        values = {k: v.item() if isinstance(v, np.generic) else v for k, v in atoms.info.items()}
+        kept = {key: value for key, value in values.items() if isinstance(value, str | int | float | bool)}
         info.append({**kept, "has_forces": "forces" in atoms.calc.results})
     images = [atoms for _, atoms in frames]
     return SplitArrays(

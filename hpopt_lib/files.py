@@ -25,7 +25,9 @@ def refuse_existing(path: str | Path, *, overwrite: bool = False) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HpoptError(f"{path}: folder cannot be made: {error.strerror}") from error
+        raise HpoptError(
+            f"{path}: folder cannot be made: {error.strerror}", remedy="choose a folder where you may write"
+        ) from error
     return path
 
 
@@ -56,10 +58,13 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = refuse_existing(path, overwrite=overwrite)
     temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
+    remove(temporary)  # of a process that was killed and had the same number
     try:
         yield temporary
         sync(temporary)
-        if temporary.is_dir() and path.is_dir():
+        if path.is_dir() and not temporary.is_dir():
+            raise HpoptError(f"{path}: a folder, not a file", remedy="choose another name")
+        if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
         sync(path.parent)

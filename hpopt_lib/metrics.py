@@ -177,8 +177,10 @@ def bootstrap_interval(
     _, member = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(member, weights=values), np.bincount(member)
     rng = np.random.default_rng(seed)
-    draws = rng.integers(len(sums), size=(n_resamples, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    means = np.empty(n_resamples)
+    for k in range(n_resamples):  # one at a time: all draws together do not fit for large splits
+        draw = rng.integers(len(sums), size=len(sums))
+        means[k] = sums[draw].sum() / counts[draw].sum()
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(means, [tail, 100.0 - tail])
     return float(low), float(high)

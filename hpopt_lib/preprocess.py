@@ -75,11 +75,14 @@ def parse_inputs(arguments: Sequence[str]) -> list[Input]:
     inputs = []
     for argument in arguments:
         split, equals, name = argument.partition("=")
-        path = Path(name if equals and not Path(argument).exists() else argument)
-        inputs.append(Input(split if path == Path(name) and equals else path.name.split(".")[0], path))
+        if not equals or Path(argument).exists():
+            split, name = Path(argument).name.split(".")[0], argument
+        if not split:
+            raise HpoptError(f"{argument}: split: no name", remedy="write NAME=FILE")
+        inputs.append(Input(split, Path(name)))
     for item in inputs:
         if not item.path.exists():
-            raise HpoptError(f"{item.path}: no such file")
+            raise HpoptError(f"{item.path}: no such file", remedy="check the name of the input")
         if sum(other.split == item.split for other in inputs) > 1:
             raise HpoptError(
                 f"{item.path}: split {item.split!r} occurs twice", remedy="name splits with NAME=FILE"
@@ -138,6 +141,8 @@ def preprocess(
             f"--duplicates: {options.duplicates!r}", remedy=f"use one of {', '.join(DUPLICATE_CHOICES)}"
         )
     refuse_existing(out, overwrite=overwrite)
+    if Path(out).resolve() in [item.path.resolve() for item in inputs]:
+        raise HpoptError(f"{out}: output is also an input", remedy="choose another name for the store")
     featurizer = GMPFeaturizer(settings)
     scaler = FeatureScaler.empty(settings.num_features, kind=feature_transform)
     scaler(np.zeros((1, settings.num_features)))  # names an unknown transform before hours of work
@@ -157,7 +162,7 @@ def preprocess(
                 )
                 elements: set[int] = set()
                 frames = _distinct(_located(item, options), seen, options.duplicates, entry)
-                shards = featurise(_shards(frames, settings.num_features, np.dtype(dtype)))
+                shards = featurise(_shards(frames, np.dtype(dtype)))
                 for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
                     writer.add(shard)
                     entry["n_shards"] += 1
@@ -170,6 +175,11 @@ def preprocess(
                         train["counts"].append(composition(shard.numbers, shard.n_atoms))
                         train["energy"].append(shard.energy)
                 _check_forces(entry, item)
+                if item is inputs[0] and entry["n_frames"] < 2:
+                    raise HpoptError(
+                        f"{item.path}: frames: one only, references need at least 2",
+                        remedy="give more training frames, or name the training file first",
+                    )
                 entry["elements"] = [chemical_symbols[z] for z in sorted(elements)]
                 splits[item.split] = entry
                 if item is inputs[0]:
@@ -229,7 +239,7 @@ def _distinct(
 
 
 def _shards(
-    frames: Iterable[tuple[str, Atoms]], n_features: int, dtype: np.dtype
+    frames: Iterable[tuple[str, Atoms]], dtype: np.dtype
 ) -> Iterator[tuple[list[tuple[str, Atoms]], np.dtype]]:
     frames = iter(frames)
     while chunk := list(islice(frames, SHARD_FRAMES)):

@@ -22,7 +22,7 @@ def transform(features: np.ndarray, kind: str) -> np.ndarray:
     ----------
     features : numpy.ndarray, shape (n_atoms, n_features)
     kind : {"log", "none"}
-        ``"log"``: sign(x) ln(1 + 50 |x|), an odd and monotonic function.
+        ``"log"``: ``sign(x) ln(1 + 50 |x|)``, an odd and monotonic function.
 
     Raises
     ------
@@ -48,12 +48,16 @@ class FeatureScaler:
         Number of atoms seen.
     mean, sum_squares : numpy.ndarray, shape (n_features,)
         Running mean and sum of squared deviations (Chan, Golub and LeVeque 1983).
+    magnitude : float
+        Largest magnitude among columns that `select` left out: what counts as round-off does
+        not depend on the selection.
     """
 
     kind: str
     count: int
     mean: np.ndarray
     sum_squares: np.ndarray
+    magnitude: float = 0.0
 
     @classmethod
     def empty(cls, n_features: int, *, kind: str = "log") -> FeatureScaler:
@@ -81,7 +85,10 @@ class FeatureScaler:
     def constant(self) -> np.ndarray:
         """Which columns are the same for every atom seen, up to round-off."""
         std = np.sqrt(self.sum_squares / max(self.count, 1))
-        return std <= CONSTANT_SPREAD * max(float(np.abs(self.mean).max(initial=0.0)), 1e-300)
+        return std <= CONSTANT_SPREAD * max(self._largest(), 1e-300)
+
+    def _largest(self) -> float:
+        return max(self.magnitude, float(np.abs(self.mean).max(initial=0.0)))
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Standardised features of the same shape; a constant column gives zeros."""
@@ -105,4 +112,6 @@ class FeatureScaler:
 
     def select(self, columns: np.ndarray) -> FeatureScaler:
         """The scaler of some columns only."""
-        return FeatureScaler(self.kind, self.count, self.mean[columns], self.sum_squares[columns])
+        return FeatureScaler(
+            self.kind, self.count, self.mean[columns], self.sum_squares[columns], self._largest()
+        )

@@ -24,6 +24,10 @@ def work_folder() -> Path:
     return folder
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def embedded_store(
     name: str = "oc20-like", *, settings: GMPSettings | None = None, stride: int = 1, dtype: str = "float32"
 ) -> Store:
@@ -53,9 +57,12 @@ def embedded_store(
 
     settings = settings or GMPSettings()
     recipe = {
-        "gmp": settings.to_dict(), "stride": stride, "dtype": dtype, "data": embedded.digest(name),
+        "gmp": settings.to_dict(),
+        "stride": stride,
+        "dtype": dtype,
+        "data": _digest(embedded.shipped_path(name)),
         "version": hpopt_lib.__version__,
-    }  # fmt: skip
+    }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     path = work_folder() / f"{name}-{key}.lmdb"
     with FileLock(path.with_suffix(".lock")):

@@ -63,7 +63,8 @@ def score(arrays: SplitArrays, predicted_ev: np.ndarray, baselines: dict[str, np
     for name, energies in baselines.items():
         error = energy_metrics(arrays.energy, energies, arrays.n_atoms)[HEADLINE]
         metrics[f"{name}_{HEADLINE}"] = error
-        metrics[f"skill_over_{name}"] = skill(metrics[HEADLINE], error)
+        # a baseline without any error leaves nothing to compare with
+        metrics[f"skill_over_{name}"] = skill(metrics[HEADLINE], error) if error > 0 else float("nan")
     return metrics
 
 

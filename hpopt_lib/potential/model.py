@@ -106,18 +106,31 @@ class Potential:
         """
         from hpopt_lib.gmp.features import GMPFeaturizer
 
-        self.network.eval()
         positions = torch.tensor(atoms.positions, requires_grad=True)
         raw = GMPFeaturizer(self.gmp).features_torch(
             positions, atoms.numbers, torch.from_numpy(atoms.cell.array.copy()), atoms.pbc
         )
-        columns = torch.from_numpy(self.columns)
-        scaled = self._standardise(raw[:, columns]).to(self.dtype)
-        output = self.network(scaled, torch.zeros(len(atoms), dtype=torch.long), 1)[0]
-        correction = output * self.residual_spread_ev_per_atom
+        correction = self.atomic_corrections(raw).sum()
         (gradient,) = torch.autograd.grad(correction, positions)
         counts = composition(atoms.numbers, np.array([len(atoms)]))
         return float(self.reference.energy(counts)[0] + correction.item()), -gradient.numpy()
+
+    def atomic_corrections(self, features: torch.Tensor) -> torch.Tensor:
+        """The network's share of each atom's energy, differentiable with respect to the features.
+
+        Parameters
+        ----------
+        features : torch.Tensor, shape (n_atoms, n_stored_features), float64
+            Raw features, all stored columns.
+
+        Returns
+        -------
+        torch.Tensor, shape (n_atoms,), float64
+            In eV; with the reference energies of the elements they sum to the total energy.
+        """
+        self.network.eval()
+        scaled = self._standardise(features[:, torch.from_numpy(self.columns)]).to(self.dtype)
+        return self.network.layers(scaled).squeeze(-1).double() * self.residual_spread_ev_per_atom
 
     def _standardise(self, features: torch.Tensor) -> torch.Tensor:
         """The scaler's arithmetic on tensors, so that gradients pass."""
@@ -170,17 +183,23 @@ class Potential:
             f"{path}: not a potential saved by hpopt, or damaged", remedy="train or copy it again"
         )
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
                 weights = {
                     k.removeprefix("weight/"): archive[k] for k in archive.files if k.startswith("weight/")
                 }
+            if (header["format"], header["version"]) != (FORMAT, VERSION):
+                raise damaged
+            return cls._from_parts(header, weights)
         except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file") from None
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy or json
+            raise HpoptError(f"{path}: no such file", remedy="check the name of the model") from None
+        except HpoptError:
+            raise
+        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy, json or torch
             raise damaged from error
-        if header.get("format") != FORMAT or header.get("version") != VERSION:
-            raise damaged
+
+    @classmethod
+    def _from_parts(cls, header: dict[str, Any], weights: dict[str, np.ndarray]) -> Potential:
         settings, gmp = TrainSettings.from_dict(header["settings"]), GMPSettings.from_dict(header["gmp"])
         dtype = {"float32": torch.float32, "float64": torch.float64}[header["dtype"]]
         network = SingleNetwork(len(feature_columns(gmp, settings)), settings).to(dtype)

@@ -165,6 +165,11 @@ def train(
 def _train(data, settings, seed, on_epoch, start) -> TrainResult:
     columns = feature_columns(data.gmp, settings)
     n_atoms = data.train.n_atoms.astype(np.int64)
+    if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
+        raise HpoptError(
+            "normalization: batch needs two atoms, and every batch is a single atom",
+            remedy="raise batch_size, or choose another normalization",
+        )
     residual = data.train.energy - data.reference.energy(composition(data.train.numbers, data.train.n_atoms))
     per_atom = residual / n_atoms
     # frames that the references explain fully leave no spread to divide by

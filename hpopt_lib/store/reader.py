@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
 from hpopt_lib.store.writer import FORMAT, VERSION
 
+HEADER_KEYS = {
+    "created", "hpopt_version", "dtype", "units", "gmp", "splits", "scaler", "constant_features", "reference"
+}  # fmt: skip
+
 
 class _View:
     """Memory of the map, exposed to NumPy, that keeps the environment open while in use."""
@@ -31,7 +36,22 @@ class _View:
 
 
 class _Environment:
-    """A read-only LMDB environment and one long transaction, closed with their last user."""
+    """A read-only LMDB environment and one long transaction, closed with their last user.
+
+    LMDB opens a file only once in a process, so its users share one. A forked child goes on with
+    its parent's: a finished store never changes and there is no lock, so only the map is used.
+    """
+
+    _open: weakref.WeakValueDictionary[tuple[int, int], _Environment] = weakref.WeakValueDictionary()
+
+    @classmethod
+    def of(cls, path: Path) -> _Environment:
+        status = path.stat()
+        identity = (status.st_dev, status.st_ino)
+        found = cls._open.get(identity)
+        if found is None:
+            found = cls._open[identity] = cls(path)
+        return found
 
     def __init__(self, path: Path) -> None:
         self.pid = os.getpid()
@@ -82,7 +102,7 @@ class Store:
                 remedy="give the .lmdb file that hpopt preprocess wrote",
             )
         try:
-            self._environment: _Environment | None = _Environment(self.path)
+            self._environment: _Environment | None = _Environment.of(self.path)
         except lmdb.Error as error:
             raise HpoptError(
                 f"{self.path}: not a readable LMDB file ({error})",
@@ -118,16 +138,23 @@ class Store:
     def _get(self, key: str) -> memoryview | None:
         if self._environment is None:
             raise HpoptError(f"{self.path}: the store is closed", remedy="open it again")
-        if self._environment.pid != os.getpid():  # LMDB environments must not cross a fork
-            self._environment = _Environment(self.path)
         assert self._environment.txn is not None
-        return self._environment.txn.get(key.encode())
+        try:
+            return self._environment.txn.get(key.encode())
+        except lmdb.Error as error:
+            raise self._damaged(key, error) from error
+
+    def _damaged(self, key: str, reason: object) -> HpoptError:
+        return HpoptError(f"{self.path}: {key}: {reason}", remedy="the store is damaged; make it again")
 
     def _json(self, key: str) -> dict[str, Any]:
         data = self._get(key)
         if data is None:
-            raise HpoptError(f"{self.path}: {key}: missing", remedy="the store is damaged; make it again")
-        return json.loads(bytes(data).rstrip(b"\0"))
+            raise self._damaged(key, "missing")
+        try:
+            return json.loads(bytes(data).rstrip(b"\0"))
+        except ValueError as error:
+            raise self._damaged(key, error) from error
 
     def _read_header(self) -> dict[str, Any]:
         foreign = HpoptError(
@@ -148,6 +175,8 @@ class Store:
                 f"{self.path}: format version {header.get('version')}, this hpopt reads version {VERSION}",
                 remedy="make the store again with hpopt preprocess, or install the hpopt that wrote it",
             )
+        if missing := HEADER_KEYS - header.keys():
+            raise self._damaged("header", f"lacks {', '.join(sorted(missing))}")
         return header
 
     @property
@@ -201,9 +230,7 @@ class Store:
         dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
         data = self._get(key)
         if data is None or len(data) < dtype.itemsize * int(np.prod(shape)):
-            raise HpoptError(
-                f"{self.path}: {key}: missing or short", remedy="the store is damaged; make it again"
-            )
+            raise self._damaged(key, "missing or short")
         assert self._environment is not None
         return np.asarray(_View(self._environment, data, dtype, shape))
 

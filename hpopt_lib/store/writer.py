@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,17 @@ from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
 FORMAT = "hpopt-feature-store"
 VERSION = 1
 PAGE = 4096
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Let a full disk or a folder without write permission look as with any other file."""
+    try:
+        yield
+    except lmdb.MapFullError:
+        raise
+    except lmdb.Error as error:
+        raise OSError(None, f"LMDB could not write: {error}") from error
 
 
 class StoreWriter:
@@ -31,28 +44,27 @@ class StoreWriter:
     def __init__(self, path: Path, *, initial_map_bytes: int = 16 * 1024 * 1024) -> None:
         self.path = path
         self.n_shards = 0
-        self._env = lmdb.open(
-            str(path),
-            subdir=False,
-            map_size=initial_map_bytes,
-            lock=False,
-            sync=False,
-            metasync=False,
-            meminit=False,
-        )
+        with _as_os_error():
+            self._env = lmdb.open(
+                str(path),
+                subdir=False,
+                map_size=initial_map_bytes,
+                lock=False,
+                sync=False,
+                metasync=False,
+                meminit=False,
+            )
 
     def _put(self, items: dict[str, bytes]) -> None:
         padded = {key.encode(): value + bytes(-len(value) % PAGE) for key, value in items.items()}
         while True:
             try:
-                with self._env.begin(write=True) as txn:
+                with _as_os_error(), self._env.begin(write=True) as txn:
                     for key, value in padded.items():
                         txn.put(key, value, append=False)
                 return
             except lmdb.MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
-            except lmdb.Error as error:
-                raise OSError(None, f"LMDB could not write: {error}") from error
 
     def add(self, shard: SplitArrays) -> int:
         """Append a shard; returns its number."""
@@ -71,7 +83,8 @@ class StoreWriter:
     def finish(self, header: dict[str, Any]) -> None:
         """Write the header and put everything on the disk."""
         self._put({"header": json.dumps({"format": FORMAT, "version": VERSION, **header}).encode()})
-        self._env.sync(True)
+        with _as_os_error():
+            self._env.sync(True)
         self._env.close()
         sync(self.path)
 

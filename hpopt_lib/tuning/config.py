@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset
 from hpopt_lib.store import Store
@@ -62,13 +63,31 @@ class StudyConfig:
 
     def epochs(self) -> int:
         """Largest number of epochs of a trial."""
-        return TrainSettings.from_dict({k: v for k, v in self.fixed.items() if k == "epochs"}).epochs
+        searched = self.search_space().largest("epochs")
+        return TrainSettings().epochs if searched is None else searched
 
     def dataset(self) -> Dataset:
-        """The data of the study's trainings."""
-        return Dataset.from_store(
+        """The data of the study's trainings.
+
+        Raises
+        ------
+        HpoptError
+            When the store does not fit the study: its splits, frames or feature columns.
+        """
+        data = Dataset.from_store(
             Store.open(self.store), validation=self.validation, n_train=self.n_train, seed=self.seed
         )
+        space = self.search_space()
+        for name in ("max_order", "num_sigmas"):
+            if (largest := space.largest(name)) is not None:
+                try:
+                    feature_columns(data.gmp, TrainSettings.from_dict({name: largest}))
+                except HpoptError as error:
+                    raise HpoptError(
+                        f"search space: {error.problem}",
+                        remedy=f"lower it in the space file or pass --set {name}=VALUE",
+                    ) from error
+        return data
 
 
 def study_config(study: optuna.Study) -> StudyConfig:
@@ -96,7 +115,7 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
     config : StudyConfig
     storage : optuna storage
     worker : int
-        Number of the process; its sampler gets the study's seed plus this number.
+        Number of the process, see `hpopt_lib.tuning.samplers.make_sampler`.
 
     Raises
     ------
@@ -105,7 +124,7 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
     """
     import optuna
 
-    sampler = make_sampler(config.sampler, seed=config.seed + worker, space=config.search_space())
+    sampler = make_sampler(config.sampler, seed=config.seed, space=config.search_space(), worker=worker)
     pruner = make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
     try:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)

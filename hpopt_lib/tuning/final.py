@@ -71,11 +71,16 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     out_dir, settings, config = Path(out_dir), best_settings(study), study_config(study)
     number = study.best_trial.number
     done = read_results(out_dir)
-    if done is not None and (done["study"], done["trial"], done["seeds"]) == (
-        study.study_name,
-        number,
-        seeds,
-    ):
+    # the name alone does not do: another study may have had it, with a trial of that number
+    identity = {
+        "study": study.study_name,
+        "trial": number,
+        "tuned_on": config.validation,
+        "tuned_error": study.best_value,
+        "settings": settings.to_dict(),
+        "seeds": seeds,
+    }
+    if done is not None and all(done.get(key) == value for key, value in identity.items()):
         return done
     store, data = Store.open(config.store), config.dataset()
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
@@ -97,13 +102,8 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         for split, metrics in evaluate(result.potential, store).items():
             splits[split].append(metrics)
     record = {
-        "study": study.study_name,
-        "trial": number,
-        "tuned_on": config.validation,
-        "tuned_error": study.best_value,
+        **identity,
         "metric": HEADLINE,
-        "settings": settings.to_dict(),
-        "seeds": seeds,
         "runs": runs,
         "splits": splits,
         "summary": {split: summarise(metrics) for split, metrics in splits.items()},
@@ -123,9 +123,14 @@ def read_results(out_dir: str | Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise HpoptError(f"{path}: damaged ({error})", remedy="remove it; it is made again") from error
+    if not isinstance(record, dict) or not {"study", "trial", "splits", "summary"} <= record.keys():
+        raise HpoptError(
+            f"{path}: not the results of a final model", remedy="choose another folder with --out"
+        )
+    return record
 
 
 def summarise(metrics: list[dict[str, Any]]) -> dict[str, float]:

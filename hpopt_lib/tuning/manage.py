@@ -37,13 +37,15 @@ def trial_states(study: optuna.Study) -> dict[str, int]:
 
 
 def best_value(study: optuna.Study) -> float | None:
-    """Best objective so far, or None."""
-    values = [
-        t.value
-        for t in study.get_trials(deepcopy=False)
-        if t.state.name == "COMPLETE" and t.value is not None
-    ]
-    return min(values, default=None)
+    """Best objective so far in the study's own direction; None without one, or with several objectives."""
+    from optuna.study import StudyDirection
+
+    if len(study.directions) > 1:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    values = [t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None]
+    best = max if study.direction == StudyDirection.MAXIMIZE else min
+    return best(values, default=None)
 
 
 def trial_records(study: optuna.Study) -> list[dict[str, Any]]:

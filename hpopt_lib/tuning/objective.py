@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import OBJECTIVE, Dataset, TrainingDivergedError, train
+from hpopt_lib.tuning.interrupts import Interrupts
 
 if TYPE_CHECKING:
     import optuna
@@ -38,6 +39,8 @@ class Objective:
     repeats : int
     report_repeats : bool
         Whether the pruner compares repeats instead of epochs.
+    stops : Interrupts
+        Lets an interrupt end the training, but not a report on its way to the storage.
     """
 
     data: Dataset
@@ -45,6 +48,7 @@ class Objective:
     seed: int
     repeats: int = 1
     report_repeats: bool = False
+    stops: Interrupts = field(default_factory=Interrupts)
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train and return the objective.
@@ -68,20 +72,25 @@ class Objective:
                 nonlocal epochs
                 epochs += 1
                 if repeat == 0 and not self.report_repeats:
-                    trial.report(record[METRIC], step=epoch)
-                    if trial.should_prune():
-                        trial.set_user_attr("epochs", epochs)
-                        raise optuna.TrialPruned(f"pruned in epoch {epoch} at {record[METRIC]:.4g} meV/atom")
+                    with self.stops.held():
+                        trial.report(record[METRIC], step=epoch)
+                        if trial.should_prune():
+                            trial.set_user_attr("epochs", epochs)
+                            raise optuna.TrialPruned(f"pruned in epoch {epoch}")
 
             try:
-                result = train(
-                    self.data,
-                    settings,
-                    seed=training_seed(self.seed, trial.number, repeat),
-                    on_epoch=on_epoch,
-                )
+                with self.stops.allowed():
+                    result = train(
+                        self.data,
+                        settings,
+                        seed=training_seed(self.seed, trial.number, repeat),
+                        on_epoch=on_epoch,
+                    )
             except TrainingDivergedError as error:
                 trial.set_user_attr("failure", error.problem)
+                raise
+            except KeyboardInterrupt:
+                trial.set_user_attr("failure", "interrupted")
                 raise
             errors.append(result.best_error)
             if self.report_repeats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ PRUNERS = ("median", "successive-halving", "hyperband", "wilcoxon", "none")
 GRID_POINTS = 3
 
 
-def make_sampler(name: str, *, seed: int, space: SearchSpace) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, *, seed: int, space: SearchSpace, worker: int = 0) -> optuna.samplers.BaseSampler:
     """Make a sampler.
 
     Parameters
@@ -29,8 +30,11 @@ def make_sampler(name: str, *, seed: int, space: SearchSpace) -> optuna.samplers
         conditional parameters independently. ``quasi-random``: scrambled Sobol sequence.
         ``grid``: `GRID_POINTS` values of every range.
     seed : int
-        One for each worker, never the same in two.
+        Of the study.
     space : SearchSpace
+    worker : int
+        Number of the process, never the same in two: each draws with a seed of its own. Sobol
+        sequence and grid are shared, so their seed is the study's.
 
     Raises
     ------
@@ -39,21 +43,27 @@ def make_sampler(name: str, *, seed: int, space: SearchSpace) -> optuna.samplers
     """
     import optuna
 
+    own = worker_seed(seed, worker)
     with warnings.catch_warnings():
         # these options are marked experimental in Optuna 5 and are set on purpose
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
             return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=space.is_conditional, constant_liar=True
+                seed=own, multivariate=True, group=space.is_conditional, constant_liar=True
             )
         if name == "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
         if name == "gp":
-            return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+            return optuna.samplers.GPSampler(seed=own, deterministic_objective=False)
         if name == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
+            return optuna.samplers.RandomSampler(seed=own)
         if name == "quasi-random":
-            return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+            return optuna.samplers.QMCSampler(
+                seed=seed,
+                scramble=True,
+                warn_independent_sampling=False,
+                independent_sampler=optuna.samplers.RandomSampler(seed=own),
+            )
         if name == "grid":
             if space.is_conditional:
                 raise HpoptError(
@@ -64,6 +74,13 @@ def make_sampler(name: str, *, seed: int, space: SearchSpace) -> optuna.samplers
                 {p.name: p.grid(GRID_POINTS) for p in space.parameters}, seed=seed
             )
     raise HpoptError(f"--sampler: {name!r} is unknown", remedy=f"use one of {', '.join(SAMPLERS)}")
+
+
+def worker_seed(study_seed: int, worker: int) -> int:
+    """Seed of one process's draws; the first process has the study's own seed."""
+    if worker == 0:
+        return study_seed
+    return int.from_bytes(hashlib.sha256(f"{study_seed}/worker/{worker}".encode()).digest()[:4], "little")
 
 
 def make_pruner(

@@ -106,6 +106,13 @@ class SearchSpace:
         """Names of the searched parameters."""
         return [parameter.name for parameter in self.parameters]
 
+    def largest(self, name: str) -> Any:
+        """Largest value that a numeric hyperparameter can get, or None when it keeps its default."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return max(parameter.choices) if parameter.kind == "categorical" else parameter.high
+        return self.fixed.get(name)
+
     @property
     def is_conditional(self) -> bool:
         """Whether some parameters are drawn only for certain values of others."""
@@ -157,7 +164,7 @@ def parse_space(text: str, *, where: str, fixed: Mapping[str, Any] | None = None
         raise HpoptError(
             f"{where}: no parameter left to search", remedy="add a table or fix fewer with --set"
         )
-    _check_conditions(parameters, where=where)
+    _check_conditions(parameters, fixed, where=where)
     return SearchSpace(tuple(free), fixed, text)
 
 
@@ -170,7 +177,15 @@ def _parameter(name: str, table: Any, *, where: str) -> Parameter:
             raise HpoptError(
                 f"{where}: {key!r} is unknown", remedy=f"a {kind} has {', '.join(sorted(_KEYS[kind]))}"
             )
-    when = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in table.get("when", {}).items()}
+    conditions = table.get("when", {})
+    if not isinstance(conditions, dict):
+        raise HpoptError(
+            f"{where}: when: {conditions!r}", remedy='write when = { other = "value" }, see the default space'
+        )
+    when = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in conditions.items()}
+    for other, allowed in when.items():
+        for value in allowed:
+            _check_value(other, value, where=f"{where}: when")
     if kind == "categorical":
         choices = table.get("choices")
         if not isinstance(choices, list) or not choices:
@@ -185,6 +200,10 @@ def _parameter(name: str, table: Any, *, where: str) -> Parameter:
             raise HpoptError(
                 f"{where}: {key}: {value!r} is not a number of type {kind}", remedy=f"give {key}"
             )
+    if not isinstance(log, bool):
+        raise HpoptError(f"{where}: log: {log!r}", remedy="give true or false")
+    if kind == "float":
+        low, high = float(low), float(high)
     if not low <= high:
         raise HpoptError(f"{where}: low {low} is above high {high}", remedy="swap them")
     if log and low <= 0:
@@ -195,7 +214,7 @@ def _parameter(name: str, table: Any, *, where: str) -> Parameter:
         raise HpoptError(f"{where}: step: {step!r}", remedy="give a positive number")
     for value in (low, high):
         _check_value(name, value, where=where)
-    return Parameter(name, kind, low=low, high=high, log=bool(log), step=step, when=when)
+    return Parameter(name, kind, low=low, high=high, log=log, step=step, when=when)
 
 
 def _check_value(name: str, value: Any, *, where: str) -> None:
@@ -205,8 +224,8 @@ def _check_value(name: str, value: Any, *, where: str) -> None:
         raise HpoptError(f"{where}: {error.problem}", remedy=error.remedy) from error
 
 
-def _check_conditions(parameters: Sequence[Parameter], *, where: str) -> None:
-    above: list[str] = []
+def _check_conditions(parameters: Sequence[Parameter], fixed: Mapping[str, Any], *, where: str) -> None:
+    above: list[str] = list(fixed)
     for parameter in parameters:
         for other in parameter.when:
             if other not in above:

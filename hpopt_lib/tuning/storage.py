@@ -55,12 +55,11 @@ def open_storage(address: str | None = None, *, create: bool = True) -> optuna.s
             )
         if not path.parent.exists():
             raise HpoptError(f"{path.parent}: no such folder", remedy="make it first")
+        if path.is_dir():
+            raise HpoptError(f"{path}: a folder, not a file", remedy="name a file in it")
         if kind == "journal":
             return _open_journal(path)
-        if path.exists() and path.stat().st_size and path.read_bytes()[:15] != b"SQLite format 3":
-            raise HpoptError(
-                f"{path}: not an SQLite file", remedy="name the file of your studies, or a new one"
-            )
+        _check_sqlite(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
@@ -74,7 +73,35 @@ def open_storage(address: str | None = None, *, create: bool = True) -> optuna.s
             )
         except (SQLAlchemyError, RuntimeError, ImportError) as error:
             reason = mask(str(getattr(error, "orig", None) or error)).splitlines()[0]
-            raise HpoptError(f"--storage: {mask(address)} cannot be opened: {reason}") from error
+            raise HpoptError(
+                f"--storage: {mask(address)} cannot be opened: {reason}",
+                remedy="correct the address, see hpopt tune --help",
+            ) from error
+
+
+def _check_sqlite(path: Path) -> None:
+    """Raise for a file that is not SQLite, is damaged, or belongs to another program.
+
+    Optuna would add its tables to any database; a stranger's stays as it is.
+    """
+    import sqlite3
+    from contextlib import closing
+
+    if not path.exists() or not path.stat().st_size:
+        return
+    remedy = "name the file of your studies, or a new one"
+    with open(path, "rb") as stream:
+        if stream.read(15) != b"SQLite format 3":
+            raise HpoptError(f"{path}: not an SQLite file", remedy=remedy)
+    try:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
+        ) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise HpoptError(f"{path}: cannot be read: {error}", remedy=remedy) from error
+    if tables and "studies" not in tables:
+        raise HpoptError(f"{path}: a database of another program", remedy=remedy)
 
 
 def _open_journal(path: Path) -> optuna.storages.BaseStorage:
@@ -95,7 +122,7 @@ def mask(address: str) -> str:
     >>> mask("mysql+pymysql://me:secret@node/db")
     'mysql+pymysql://me:***@node/db'
     """
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", address)
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", address)
 
 
 def load_study(name: str, storage: str | None = None) -> optuna.Study:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.tuning.config import StudyConfig, finished, open_study, store_path, study_config
+from hpopt_lib.tuning.interrupts import interruptible
 from hpopt_lib.tuning.storage import open_storage
-from hpopt_lib.tuning.workers import interruptible, work, work_in_processes
+from hpopt_lib.tuning.workers import work, work_in_processes
 
 if TYPE_CHECKING:
     import optuna
@@ -60,9 +61,13 @@ def tune(
         return study
     say(f"study {name}: {before} of {trials} trials finished; {jobs} process{'es' * (jobs > 1)}")
     jobs = min(jobs, trials - before)
-    if jobs == 1:
-        with interruptible():
-            work(name, config, storage, trials, worker=before, gate=None)
-    else:
-        work_in_processes(name, config, storage, trials, jobs=jobs, first_seed=before)
+    # every worker gets a number that no worker of this study had before, so that draws differ
+    first = 1000 * len(study.get_trials(deepcopy=False))
+    if jobs > 1:
+        work_in_processes(name, config, storage, trials, jobs=jobs, first_worker=first)
+    if finished(study) < trials:  # also when the budget went to a trial whose process had died earlier
+        with interruptible() as stops:
+            work(name, config, storage, trials, worker=first + (jobs if jobs > 1 else 0), stops=stops)
+    if (now := finished(study)) < trials:
+        say(f"study {name}: the grid has no further point, {now} trials finished")
     return study

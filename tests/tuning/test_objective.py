@@ -1,0 +1,153 @@
+"""What a trial reports: validation errors, epoch after epoch, and nothing after it was pruned."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+
+from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.potential.training import OBJECTIVE, train
+from hpopt_lib.tuning import objective as module
+from hpopt_lib.tuning.objective import METRIC, Objective, training_seed
+from hpopt_lib.tuning.samplers import make_pruner
+from hpopt_lib.tuning.space import parse_space
+
+SPACE = "[lr]\ntype='float'\nlow=1e-3\nhigh=1e-1\nlog=true\n"
+FIXED = {"epochs": 8, "num_layers": 1, "num_nodes": 6, "batch_size": 16, "dropout_rate": 0.2}
+
+
+def objective_for(dataset, **changes) -> Objective:
+    options = {"seed": 3, **changes}
+    return Objective(dataset, parse_space(SPACE, where="test", fixed=FIXED), **options)
+
+
+def run(objective, *, n_trials: int = 1, pruner=None) -> optuna.Study:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.optimize(objective, n_trials=n_trials)
+    return study
+
+
+def test_reports_are_the_validation_errors_of_an_identical_training_not_its_training_errors(dataset):
+    (trial,) = run(objective_for(dataset)).trials
+    settings = TrainSettings.from_dict({**FIXED, **trial.params})
+    assert trial.user_attrs["settings"] == settings.to_dict()
+    again = train(dataset, settings, seed=training_seed(3, 0, 0))
+    validation = {r["epoch"]: r[f"validation_{OBJECTIVE}"] for r in again.history}
+    assert trial.intermediate_values == validation and len(validation) == 8
+    assert trial.value == again.best_error == min(validation.values())
+    losses = [record["train_loss"] for record in again.history]
+    assert trial.user_attrs["learning_curve"] == losses
+    assert all(abs(loss - error) > 1e-6 for loss, error in zip(losses, validation.values()))
+    assert trial.user_attrs["best_epoch"] == again.best_epoch and trial.user_attrs["epochs"] == 8
+
+
+def test_reports_follow_the_validation_split(dataset):
+    """With the energies of the validation split moved, the training is the same and the reports are not."""
+    from dataclasses import replace
+
+    moved = replace(dataset.validation, energy=dataset.validation.energy + 90.0)  # 10 eV an atom
+    one, other = (run(objective_for(d)).trials[0] for d in (dataset, replace(dataset, validation=moved)))
+    assert one.user_attrs["learning_curve"] == other.user_attrs["learning_curve"]
+    assert all(
+        other.intermediate_values[e] > one.intermediate_values[e] + 5000 for e in one.intermediate_values
+    )
+
+
+def test_the_objective_is_named_with_its_unit():
+    assert METRIC == "validation_energy_mae_mev_per_atom"
+
+
+class PruneAt(optuna.pruners.BasePruner):
+    """Stops every trial in one epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def prune(self, study, trial) -> bool:
+        return trial.last_step == self.epoch
+
+
+def test_a_pruned_trial_stops_at_once(dataset, monkeypatch):
+    epochs_run = []
+
+    def counting(data, settings, *, seed, on_epoch):
+        def count(epoch, record):
+            epochs_run.append(epoch)
+            on_epoch(epoch, record)
+
+        return train(data, settings, seed=seed, on_epoch=count)
+
+    monkeypatch.setattr(module, "train", counting)
+    (trial,) = run(objective_for(dataset, repeats=3), pruner=PruneAt(3)).trials
+    assert trial.state.name == "PRUNED" and epochs_run == [1, 2, 3]
+    assert list(trial.intermediate_values) == [1, 2, 3] and trial.user_attrs["epochs"] == 3
+
+
+def test_pruning_never_looks_at_the_training_loss(dataset, monkeypatch):
+    """Whatever the training losses are, the median pruner stops the same trials in the same epochs."""
+
+    def outcome(change_losses: bool) -> list[tuple[str, int]]:
+        def changed(data, settings, *, seed, on_epoch):
+            def hook(epoch, record):
+                on_epoch(epoch, {**record, "train_loss": -1e9 * seed * epoch} if change_losses else record)
+
+            return train(data, settings, seed=seed, on_epoch=hook)
+
+        monkeypatch.setattr(module, "train", changed)
+        study = run(
+            objective_for(dataset), n_trials=14, pruner=make_pruner("median", epochs=8, warmup_epochs=2)
+        )
+        return [(trial.state.name, len(trial.intermediate_values)) for trial in study.trials]
+
+    plain = outcome(False)
+    assert plain == outcome(True)
+    assert {"PRUNED", "COMPLETE"} == {state for state, _ in plain}
+    assert all((epochs < 8) == (state == "PRUNED") for state, epochs in plain)
+
+
+def test_repeats_are_averaged_and_have_seeds_of_their_own(dataset):
+    (trial,) = run(objective_for(dataset, repeats=3)).trials
+    errors = trial.user_attrs["repeat_errors"]
+    assert len(set(errors)) == 3 and trial.value == pytest.approx(np.mean(errors))
+    settings = TrainSettings.from_dict({**FIXED, **trial.params})
+    assert errors == [train(dataset, settings, seed=training_seed(3, 0, k)).best_error for k in range(3)]
+    assert len(trial.intermediate_values) == 8 and trial.user_attrs["epochs"] == 24
+
+
+def test_the_wilcoxon_pruner_gets_one_report_a_repeat(dataset):
+    objective = objective_for(dataset, repeats=4, report_repeats=True)
+    study = run(objective, n_trials=6, pruner=make_pruner("wilcoxon", epochs=8, repeats=4))
+    full = [trial for trial in study.trials if "repeat_errors" in trial.user_attrs]
+    stopped = [trial for trial in study.trials if "repeat_errors" not in trial.user_attrs]
+    assert full
+    for trial in full:
+        assert list(trial.intermediate_values.values()) == trial.user_attrs["repeat_errors"]
+    for trial in study.trials:
+        assert trial.state.name == "COMPLETE"
+        assert trial.value == pytest.approx(np.mean(list(trial.intermediate_values.values())))
+    assert all(len(trial.intermediate_values) < 4 for trial in stopped)
+
+
+def test_seeds_of_trainings():
+    assert training_seed(0, 1, 2) == training_seed(0, 1, 2)
+    assert (
+        len({training_seed(s, t, r) for s in range(5) for t in range(-1, 20) for r in range(5)}) == 5 * 21 * 5
+    )
+
+
+@pytest.mark.parametrize(("error", "reason"), [(KeyboardInterrupt, "interrupted")])
+def test_an_interrupt_is_told_as_the_reason(dataset, monkeypatch, error, reason):
+    def interrupted(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr(module, "train", interrupted)
+    study = optuna.create_study()
+    with pytest.raises(error):
+        study.optimize(objective_for(dataset), n_trials=1)
+    (trial,) = study.trials
+    assert trial.state.name == "FAIL" and trial.user_attrs["failure"] == reason
