@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -85,6 +86,19 @@ def test_the_api_page_names_modules_that_exist() -> None:
     assert len(modules) > 20
     for module in modules:
         importlib.import_module(module)
+
+
+#: Modules that the API page leaves out, because a reader of the book never calls them.
+INTERNAL = ("hpopt_lib.gmp.numba", "hpopt_lib.gmp.gth_potentials", "hpopt_lib.gmp.atoms_pbe", "hpopt_lib.gmp.density_fit")
+
+
+@pytest.mark.parametrize("station", ["data", "gmp", "potential", "tuning", "cluster"])
+def test_the_api_page_names_every_module_of_a_station(station: str) -> None:
+    text = (ROOT / "book/api.md").read_text(encoding="utf-8")
+    package = importlib.import_module(f"hpopt_lib.{station}")
+    for module in pkgutil.iter_modules(package.__path__, f"hpopt_lib.{station}."):
+        if not module.name.startswith(INTERNAL):
+            assert f"automodule:: {module.name}\n" in text, f"{module.name} is not in book/api.md"
 
 
 def test_pins_are_complete_and_agree() -> None:
