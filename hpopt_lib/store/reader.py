@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import weakref
@@ -188,6 +189,22 @@ class Store:
     def train_split(self) -> str:
         """The split that scalers and references were fitted on."""
         return self.splits[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what the store holds, the same for copies and for stores made again.
+
+        Frames are represented by their number, elements and fitted reference energies; the
+        last digits of computed numbers, which differ between machines, do not count.
+        """
+        header = self.header
+        kept = ("n_frames", "n_atoms", "elements")
+        content = {
+            "splits": {split: {key: entry[key] for key in kept} for split, entry in header["splits"].items()},
+            "reference": {z: f"{e:.6g}" for z, e in header["reference"]["coefficients"].items()},
+            **{key: header[key] for key in ("gmp", "dtype")},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def settings(self) -> GMPSettings:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 CONFIG = "hpopt"
+FINGERPRINT = "hpopt_store_fingerprint"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def study_config(study: optuna.Study) -> StudyConfig:
 def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStorage, *, worker: int = 0):
     """Create a study, or load it when it exists with the same configuration.
 
+    The store may have moved, to a cluster for example, as long as it holds the same data.
+
     Parameters
     ----------
     name : str
@@ -125,6 +128,7 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
     import optuna
 
     sampler = make_sampler(config.sampler, seed=config.seed, space=config.search_space(), worker=worker)
+    fingerprint = Store.open(config.store).fingerprint
     pruner = make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
     try:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
@@ -136,17 +140,23 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([config.metric])
         study.set_user_attr(CONFIG, asdict(config))
+        study.set_user_attr(FINGERPRINT, fingerprint)
         return study
+    earlier = asdict(study_config(study))
     differences = [
-        f"{key} ({old!r}, now {new!r})" if key != "space" else "space (another text)"
+        f"{key} ({earlier[key]!r}, now {new!r})" if key != "space" else "space (another text)"
         for key, new in json.loads(json.dumps(asdict(config))).items()
-        if (old := asdict(study_config(study)).get(key)) != new
+        if key != "store" and earlier[key] != new
     ]
+    if study.user_attrs.get(FINGERPRINT) != fingerprint:
+        differences.append(f"store (other data than {earlier['store']} held)")
     if differences:
         raise HpoptError(
             f"study {name!r}: exists with other settings: {', '.join(differences)}",
             remedy="choose another --study name, or repeat the settings it was made with",
         )
+    if earlier["store"] != config.store:
+        study.set_user_attr(CONFIG, asdict(config))
     return study
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from synthetic import environment, hpopt_command
 
 from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.store import Store
 from hpopt_lib.tuning import workers
-from hpopt_lib.tuning.config import finished, open_study, study_config
+from hpopt_lib.tuning.config import finished, open_study, store_path, study_config
 from hpopt_lib.tuning.interrupts import interruptible
 from hpopt_lib.tuning.samplers import PRUNERS, SAMPLERS
 from hpopt_lib.tuning.storage import load_study, open_storage
@@ -111,6 +114,20 @@ def test_a_study_goes_on_only_with_the_settings_it_was_made_with(make_config):
         ):
             tune("s", make_config(**change), trials=2, storage=memory())
     assert len(tune("s", make_config(), trials=2, storage=memory()).trials) == 2
+
+
+def test_a_study_goes_on_with_a_moved_store_but_not_with_other_data(make_config, inputs, tmp_path):
+    config = make_config()
+    moved = shutil.copy(config.store, tmp_path / "moved.lmdb")
+    tune("s", config, trials=1, storage=memory())
+    study = tune("s", make_config(store=store_path(moved)), trials=2, storage=memory())
+    assert len(study.trials) == 2
+    assert study_config(study).store == str(moved)
+    swapped = tmp_path / "swapped.lmdb"
+    train, validation = Input("train", inputs / "val.traj"), Input("val", inputs / "train.traj")
+    preprocess([train, validation], swapped, settings=Store.open(config.store).settings)
+    with pytest.raises(HpoptError, match="other settings: store \\(other data than .*moved.lmdb held\\)"):
+        tune("s", make_config(store=store_path(swapped)), trials=3, storage=memory())
 
 
 def test_bad_settings_do_not_become_a_study(make_config, storage):
