@@ -13,11 +13,11 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test lint serve clean distclean
+.PHONY: help venv book smoke full test lint serve bench-gmp clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 venv: $(STAMP) ## make or update .venv with the pinned set
 
@@ -49,8 +49,12 @@ test: $(STAMP) ## run the linters and the tests
 	@echo "==> running the tests"
 	@$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 
-lint: $(STAMP) ## ruff and mypy only
+bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLAGS=--quick for a short look)
+	@$(VENV)/bin/python benchmarks/bench_gmp.py $(BENCH_FLAGS)
+
+lint: $(STAMP) ## ruff (rules and format) and mypy only
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
 clean: ## remove what builds and tests made (keeps .venv)

@@ -104,12 +104,20 @@ def data_info(store) -> None:
     "--duplicates", default="error", show_default=True, help="error, drop or keep repeated structures."
 )
 @click.option("--processes", type=int, default=1, show_default=True, help="Processes that featurise.")
+@click.option(
+    "--backend", default="auto", show_default=True, help="auto, exact, torch or numba, for the features."
+)
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of each process (numba).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def preprocess(
     inputs, out, sigmas, max_order, cutoff, sharp_cutoff, dtype, transform, energy_unit, length_unit,
-    no_unit_check, duplicates, processes, overwrite,
+    no_unit_check, duplicates, processes, backend, threads, overwrite,
 ) -> None:  # fmt: skip
-    """Featurise structure files into a store; the first file is the training split."""
+    """Featurise structure files into a store; the first file is the training split.
+
+    After a kill or Ctrl-C the same command goes on where it was.
+    """
+    from hpopt_lib.gmp.backends import Backend
     from hpopt_lib.gmp.settings import GMPSettings
     from hpopt_lib.preprocess import ReadOptions, parse_inputs
     from hpopt_lib.preprocess import preprocess as run
@@ -126,6 +134,7 @@ def preprocess(
         feature_transform=transform,
         options=ReadOptions(energy_unit, length_unit, not no_unit_check, duplicates),
         processes=processes,
+        backend=Backend(backend, threads=threads),
         overwrite=overwrite,
     )
     with Store.open(out) as store:

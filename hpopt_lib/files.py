@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from hpopt_lib.errors import HpoptError
 
 
@@ -32,7 +34,7 @@ def refuse_existing(path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, overwrite: bool = False, resumable: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path`; put it in place only when the block succeeds.
 
     The file (or folder) written under the temporary name is flushed to disk and renamed at
@@ -45,6 +47,9 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         The final name.
     overwrite : bool
         Whether an existing `path` may be replaced.
+    resumable : bool
+        Use one temporary name for all processes, ``.NAME.part``: what a killed or interrupted (Ctrl-C)
+        process wrote is there for the next one, which must check it. Only one process at a time.
 
     Yields
     ------
@@ -54,13 +59,43 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     HpoptError
-        When `path` exists and `overwrite` is false, or the disk refuses the data.
+        When `path` exists and `overwrite` is false, another process is writing the same resumable file, or
+        the disk refuses the data.
     """
     path = refuse_existing(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
-    remove(temporary)  # of a process that was killed and had the same number
+    if not resumable:
+        temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
+        remove(temporary)  # of a process that was killed and had the same number
+        with _in_place(path, temporary):
+            yield temporary
+        return
+    temporary = path.with_name(f".{path.name}.part")
+    lock = FileLock(f"{temporary}.lock", timeout=0)
     try:
-        yield temporary
+        lock.acquire()
+    except (Timeout, OSError) as error:
+        if isinstance(error, Timeout) and Path(lock.lock_file).exists():
+            raise HpoptError(
+                f"{path}: another process is writing it", remedy="wait for it, or choose another name"
+            ) from error
+        # filelock also waits (in vain) where no file can be made
+        reason = getattr(error, "strerror", None) or "no file can be made in that folder"
+        raise HpoptError(
+            f"{path}: cannot be written: {reason}", remedy="choose another folder; nothing was changed"
+        ) from error
+    try:
+        with _in_place(path, temporary, keep=(KeyboardInterrupt,)):
+            yield temporary
+    finally:
+        remove(Path(lock.lock_file))
+        lock.release()
+
+
+@contextmanager
+def _in_place(path: Path, temporary: Path, *, keep: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+    """Rename at the end; remove the temporary file after any exception but those to `keep` it for."""
+    try:
+        yield
         sync(temporary)
         if path.is_dir() and not temporary.is_dir():
             raise HpoptError(f"{path}: a folder, not a file", remedy="choose another name")
@@ -76,6 +111,8 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
             f"{path}: cannot be written: {error.strerror or error}",
             remedy="free some space or choose another folder; nothing was changed",
         ) from error
+    except keep:
+        raise
     except BaseException:
         remove(temporary)
         raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +20,13 @@ import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
 from hpopt_lib.data.readers import read_frames
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.featurise import FeaturisePool
+from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
 from hpopt_lib.files import atomic_path, refuse_existing
+from hpopt_lib.gmp.backends import Backend
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.progress import progress
-from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.references import LinearReference, ReferenceSums, composition
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import StoreWriter
 
@@ -99,12 +102,14 @@ def preprocess(
     feature_transform: str = "log",
     options: ReadOptions | None = None,
     processes: int = 1,
+    backend: Backend | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Featurise structure files into one feature store.
 
-    The first input is the training split: the feature scaler and the per-element reference
-    energies are fitted on it alone.
+    The first input is the training split: the feature scaler and the per-element reference energies are
+    fitted on it alone. When this process is killed, the next call with the same settings goes on after the
+    last shard that was stored; every stored frame is compared with the one that is read.
 
     Parameters
     ----------
@@ -119,7 +124,9 @@ def preprocess(
         Applied before standardising, see `hpopt_lib.scaling.transform`.
     options : ReadOptions, optional
     processes : int
-        Processes that featurise; memory stays bounded by a few shards whatever their number.
+        Processes that featurise; memory stays bounded by a few shards whatever the number of frames.
+    backend : Backend, optional
+        What computes the features.
     overwrite : bool
         Whether an existing store may be replaced.
 
@@ -143,28 +150,28 @@ def preprocess(
     refuse_existing(out, overwrite=overwrite)
     if Path(out).resolve() in [item.path.resolve() for item in inputs]:
         raise HpoptError(f"{out}: output is also an input", remedy="choose another name for the store")
-    featurizer = GMPFeaturizer(settings)
+    backend = backend or Backend()
+    featurizer = GMPFeaturizer(settings, backend=backend.name, dtype=backend.dtype, threads=backend.threads)
     scaler = FeatureScaler.empty(settings.num_features, kind=feature_transform)
     scaler(np.zeros((1, settings.num_features)))  # names an unknown transform before hours of work
-    train: dict[str, list[np.ndarray]] = {"counts": [], "energy": []}
+    train = ReferenceSums()
     splits: dict[str, dict[str, Any]] = {}
-    seen: dict[str, str] = {}
+    seen: dict[bytes, tuple[int, int]] = {}
     with (
-        atomic_path(out, overwrite=overwrite) as temporary,
+        atomic_path(out, overwrite=overwrite, resumable=True) as temporary,
         FeaturisePool(processes, featurizer) as featurise,
     ):
-        writer = StoreWriter(temporary)
+        writer = StoreWriter(temporary, recipe=_recipe(settings, dtype, backend))
         try:
-            for item in inputs:
+            for index, item in enumerate(inputs):
                 entry: dict[str, Any] = {"source": item.path.name, "first_shard": writer.n_shards}
                 entry |= dict.fromkeys(
                     ("n_shards", "n_frames", "n_atoms", "with_forces", "dropped_duplicates"), 0
                 )
                 elements: set[int] = set()
-                frames = _distinct(_located(item, options), seen, options.duplicates, entry)
-                shards = featurise(_shards(frames, np.dtype(dtype)))
+                frames = _distinct(_frames(item, options), seen, options.duplicates, entry, inputs, index)
+                shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
                 for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
-                    writer.add(shard)
                     entry["n_shards"] += 1
                     entry["n_frames"] += len(shard)
                     entry["n_atoms"] += int(shard.n_atoms.sum())
@@ -172,8 +179,7 @@ def preprocess(
                     elements.update(np.unique(shard.numbers).tolist())
                     if item is inputs[0]:
                         scaler.update(shard.features)
-                        train["counts"].append(composition(shard.numbers, shard.n_atoms))
-                        train["energy"].append(shard.energy)
+                        train.update(composition(shard.numbers, shard.n_atoms), shard.energy)
                 _check_forces(entry, item)
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
@@ -183,9 +189,7 @@ def preprocess(
                 entry["elements"] = [chemical_symbols[z] for z in sorted(elements)]
                 splits[item.split] = entry
                 if item is inputs[0]:
-                    reference = LinearReference.fit(
-                        np.concatenate(train["counts"]), np.concatenate(train["energy"])
-                    )
+                    reference = LinearReference.from_sums(train)
             header = {
                 "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "hpopt_version": hpopt_lib.__version__,
@@ -209,38 +213,50 @@ def preprocess(
     return header
 
 
-def _located(item: Input, options: ReadOptions) -> Iterator[tuple[str, Atoms]]:
-    frames = read_frames(
+def _recipe(settings: GMPSettings, dtype: str, backend: Backend) -> str:
+    """Digest of what the numbers in a shard depend on, but for the frames."""
+    parts = {
+        "gmp": settings.to_dict(), "dtype": dtype, "backend": [backend.plain, backend.dtype],
+        "version": hpopt_lib.__version__, "shard": SHARD_FRAMES,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _frames(item: Input, options: ReadOptions) -> Iterator[Atoms]:
+    return read_frames(
         item.path,
         energy_unit=options.energy_unit,
         length_unit=options.length_unit,
         check_units=options.check_units,
     )
-    for number, atoms in enumerate(frames):
-        yield f"{item.path}: frame {number}", atoms
 
 
 def _distinct(
-    frames: Iterable[tuple[str, Atoms]], seen: dict[str, str], duplicates: str, entry: dict[str, Any]
+    frames: Iterable[Atoms],
+    seen: dict[bytes, tuple[int, int]],
+    duplicates: str,
+    entry: dict[str, Any],
+    inputs: Sequence[Input],
+    index: int,
 ) -> Iterator[tuple[str, Atoms]]:
-    """Apply the rule for frames that occurred before."""
-    for where, atoms in frames:
-        digest = frame_digest(atoms)
-        if digest in seen and duplicates != "keep":
-            if duplicates == "error":
-                raise HpoptError(
-                    f"{where}: positions: the same structure as {seen[digest]}",
-                    remedy="remove it, or pass --duplicates drop (or keep)",
-                )
-            entry["dropped_duplicates"] += 1
-            continue
-        seen.setdefault(digest, where)
+    """Apply the rule for frames that occurred before; name each frame."""
+    for number, atoms in enumerate(frames):
+        where = f"{inputs[index].path}: frame {number}"
+        if duplicates != "keep":
+            first = seen.setdefault(bytes.fromhex(frame_digest(atoms)), (index, number))
+            if first != (index, number):
+                if duplicates == "error":
+                    raise HpoptError(
+                        f"{where}: positions: the same structure as "
+                        f"{inputs[first[0]].path}: frame {first[1]}",
+                        remedy="remove it, or pass --duplicates drop (or keep)",
+                    )
+                entry["dropped_duplicates"] += 1
+                continue
         yield where, atoms
 
 
-def _shards(
-    frames: Iterable[tuple[str, Atoms]], dtype: np.dtype
-) -> Iterator[tuple[list[tuple[str, Atoms]], np.dtype]]:
+def _shards(frames: Iterable[tuple[str, Atoms]], dtype: np.dtype) -> Iterator[Shard]:
     frames = iter(frames)
     while chunk := list(islice(frames, SHARD_FRAMES)):
         yield chunk, dtype

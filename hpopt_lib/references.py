@@ -30,6 +30,27 @@ def composition(numbers: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
     return counts
 
 
+class ReferenceSums:
+    """What the fit needs of the training frames, gathered in one pass."""
+
+    def __init__(self) -> None:
+        self.n_frames, self.offset = 0, 0.0
+        self.normal, self.fractions, self.moment = np.zeros((MAX_Z, MAX_Z)), np.zeros(MAX_Z), np.zeros(MAX_Z)
+        self.energy = 0.0
+
+    def update(self, counts: np.ndarray, energy_ev: np.ndarray) -> None:
+        """Take in some frames: their `composition` (n_frames, 119) and total energies in eV."""
+        n_atoms = counts.sum(axis=1)
+        fractions, per_atom = counts / n_atoms[:, None], energy_ev / n_atoms
+        if not self.n_frames and len(per_atom):
+            self.offset = float(per_atom.mean())  # energies are large beside their differences
+        self.n_frames += len(counts)
+        self.normal += fractions.T @ fractions
+        self.fractions += fractions.sum(axis=0)
+        self.moment += fractions.T @ (per_atom - self.offset)
+        self.energy += float((per_atom - self.offset).sum())
+
+
 @dataclass(frozen=True)
 class LinearReference:
     """Energy of a frame as a sum of one number for each atom's element.
@@ -74,23 +95,35 @@ class LinearReference:
         HpoptError
             When there are fewer than two frames.
         """
-        if len(counts) < 2:
+        sums = ReferenceSums()
+        sums.update(counts, energy_ev)
+        return cls.from_sums(sums, ridge=ridge)
+
+    @classmethod
+    def from_sums(cls, sums: ReferenceSums, *, ridge: float = 1e-6) -> LinearReference:
+        """The same fit for frames that were taken in one after the other.
+
+        Raises
+        ------
+        HpoptError
+            When there are fewer than two frames.
+        """
+        if sums.n_frames < 2:
             raise HpoptError(
-                f"training input: {len(counts)} frame: references need at least 2",
+                f"training input: {sums.n_frames} frame: references need at least 2",
                 remedy="give more training frames",
             )
-        n_atoms = counts.sum(axis=1)
-        elements = np.flatnonzero(counts.sum(axis=0))
-        fractions, per_atom = counts[:, elements] / n_atoms[:, None], energy_ev / n_atoms
-        mean = float(per_atom.mean())
-        normal = fractions.T @ fractions
+        elements = np.flatnonzero(sums.fractions)
+        shifted = sums.energy / sums.n_frames
+        normal = sums.normal[np.ix_(elements, elements)]
         penalty = ridge * np.trace(normal) / len(elements)
-        shift = np.linalg.solve(normal + penalty * np.eye(len(elements)), fractions.T @ (per_atom - mean))
+        right = sums.moment[elements] - shifted * sums.fractions[elements]
+        shift = np.linalg.solve(normal + penalty * np.eye(len(elements)), right)
+        mean = sums.offset + shifted
         coefficients = np.full(MAX_Z, mean)
         coefficients[elements] = mean + shift
-        return cls(
-            coefficients, tuple(int(z) for z in elements), int(np.linalg.matrix_rank(fractions)), ridge
-        )
+        rank = int(np.linalg.matrix_rank(normal, hermitian=True))
+        return cls(coefficients, tuple(int(z) for z in elements), rank, ridge)
 
     def energy(self, counts: np.ndarray) -> np.ndarray:
         """Reference energies in eV of frames given by their `composition`."""

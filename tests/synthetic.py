@@ -81,4 +81,4 @@ def hpopt_command(*arguments: object, code: str = "") -> list[str]:
 
 def environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[1])
-    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}

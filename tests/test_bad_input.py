@@ -585,6 +585,8 @@ def test_ctrl_c_in_preprocess(world, monkeypatch):
     assert result.exit_code == 130 and result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("hpopt: interrupted; what was finished is kept")
+    assert snapshot(world.folder).keys() == before.keys() | {".new.lmdb.part"}
+    (world.folder / ".new.lmdb.part").unlink()
     assert snapshot(world.folder) == before
 
 

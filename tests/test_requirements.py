@@ -23,13 +23,19 @@ def test_what_is_there_is_not_skipped(needs: Needs, absent: str, monkeypatch: py
     needs("air")
 
 
-def test_what_is_absent_is_skipped_with_the_reason(needs: Needs, absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_absent_is_skipped_with_the_reason(
+    needs: Needs, absent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HPOPT_REQUIRE", "air")
     with pytest.raises(pytest.skip.Exception, match="^there is none on earth$"):
         needs(absent)
 
 
-def test_what_is_required_and_absent_fails(needs: Needs, absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_required_and_absent_fails(
+    needs: Needs, absent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HPOPT_REQUIRE", f"air, {absent}")
-    with pytest.raises(pytest.fail.Exception, match="HPOPT_REQUIRE names unobtainium, but there is none on earth"):
+    with pytest.raises(
+        pytest.fail.Exception, match="HPOPT_REQUIRE names unobtainium, but there is none on earth"
+    ):
         needs(absent)

@@ -89,7 +89,12 @@ def test_the_api_page_names_modules_that_exist() -> None:
 
 
 #: Modules that the API page leaves out, because a reader of the book never calls them.
-INTERNAL = ("hpopt_lib.gmp.numba", "hpopt_lib.gmp.gth_potentials", "hpopt_lib.gmp.atoms_pbe", "hpopt_lib.gmp.density_fit")
+INTERNAL = (
+    "hpopt_lib.gmp.numba",
+    "hpopt_lib.gmp.gth_potentials",
+    "hpopt_lib.gmp.atoms_pbe",
+    "hpopt_lib.gmp.density_fit",
+)
 
 
 @pytest.mark.parametrize("station", ["data", "gmp", "potential", "tuning", "cluster"])

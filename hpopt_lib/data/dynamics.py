@@ -21,8 +21,9 @@ def langevin(
 ) -> Iterator[float]:
     """Move `atoms` in place, one time step each time the iterator is advanced.
 
-    BAOAB splitting [1]_: half a kick, half a drift, the thermostat, half a drift, half a kick;
-    one force evaluation per step. Velocities start from the Maxwell-Boltzmann distribution.
+    BAOAB splitting (Leimkuhler and Matthews 2013): half a kick, half a drift, the thermostat, half a
+    drift, half a kick; one force evaluation per step. Velocities start from the Maxwell-Boltzmann
+    distribution.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def langevin(
 
     References
     ----------
-    .. [1] B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34 (2013).
+    B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34 (2013).
     """
     n_atoms = len(atoms)
     mass = (atoms.get_masses() if masses is None else masses)[:, None]

@@ -2,7 +2,7 @@
 
 The density of element Z is ``rho_Z(r) = sum_g B_g exp(-beta_g r^2)`` with amplitudes B in e/Å³ and
 exponents beta in Å⁻². The shipped table was derived for this project (see ``density_fit``) and covers
-the 56 elements of OC20.
+hydrogen to radon, the 56 elements of OC20 among them.
 """
 
 from __future__ import annotations

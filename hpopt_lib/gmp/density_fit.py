@@ -29,14 +29,22 @@ _OC20 = """
 H B C N O Na Al Si P S Cl K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd
 In Sn Sb Te Cs Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi
 """
+_OTHER = "He Li Be F Ne Mg Ar Br Kr I Xe Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Po At Rn"
 OC20_ELEMENTS = tuple(_OC20.split())
+#: Elements with a GTH-PBE potential that OC20 does not use; with those of OC20 all of H to Rn.
+OTHER_ELEMENTS = tuple(_OTHER.split())
+ALL_ELEMENTS = OC20_ELEMENTS + OTHER_ELEMENTS
+LANTHANIDES = OTHER_ELEMENTS[13:27]  # Ce to Lu
 # With their outer core shells these elements get distinct densities: with the valence alone Si and Ge, Sn and
 # Pb, Sb and Bi would look nearly the same to the features.
 SEMICORE_ELECTRONS = {
     "Cu": 19, "Zn": 20, "Ga": 13, "Ge": 14, "As": 15, "Se": 16, "Ag": 19, "Cd": 20, "In": 13,
     "Sn": 14, "Sb": 15, "Te": 16, "Au": 19, "Hg": 20, "Tl": 13, "Pb": 14, "Bi": 15,
+    "Br": 17, "Kr": 18, "I": 17, "Xe": 18, "Po": 16, "At": 17, "Rn": 18,
 }  # fmt: skip
 GAUSSIANS = (4, 5, 6)
+# A compact 4f shell inside 5s, 5p and 6s takes more Gaussians to follow.
+GAUSSIANS_LANTHANIDES = (6, 7, 8)
 SMALLEST_RATIO = 1.35
 EXPONENT_RANGE = (0.03, 40.0)  # bohr⁻²
 TARGET_L1 = 0.01
@@ -120,7 +128,7 @@ def element_entry(symbol: str, *, starts: int = 32) -> dict[str, Any]:
     """
     density, electrons, source = _target(symbol)
     fits = []
-    for n_gaussians in GAUSSIANS:
+    for n_gaussians in GAUSSIANS_LANTHANIDES if symbol in LANTHANIDES else GAUSSIANS:
         fits.append(fit_density(density, electrons, n_gaussians, starts=starts))
         if fits[-1].l1_residual < TARGET_L1:
             break
@@ -135,7 +143,7 @@ def element_entry(symbol: str, *, starts: int = 32) -> dict[str, Any]:
     }
 
 
-def make_table(symbols: Sequence[str] = OC20_ELEMENTS, *, starts: int = 32) -> dict[str, Any]:
+def make_table(symbols: Sequence[str] = ALL_ELEMENTS, *, starts: int = 32) -> dict[str, Any]:
     """The whole table as the JSON object that :func:`hpopt_lib.gmp.densities.load_densities` reads.
 
     Raises
@@ -162,6 +170,7 @@ def make_table(symbols: Sequence[str] = OC20_ELEMENTS, *, starts: int = 32) -> d
             "method": "spherical spin-restricted PBE atoms, GTH pseudopotentials as bundled with PySCF, "
             f"radial grid; variable-projection fit in space from {starts} starts, exact charge, "
             f"exponents at least {SMALLEST_RATIO} apart",
+            "configurations": "ground states of the free atoms as PySCF lists them",
             "aluminium": "no semicore GTH potential exists: density of the 2s 2p 3s 3p shells of the "
             f"all-electron atom, smoothed inside {_ALUMINIUM_SMOOTHING} bohr",
             "pyscf": version,
@@ -176,9 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--starts", type=int, default=32, help="random starts of each fit")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument(
-        "elements", nargs="*", default=OC20_ELEMENTS, help="symbols (default: the 56 of OC20)"
-    )
+    parser.add_argument("elements", nargs="*", default=ALL_ELEMENTS, help="symbols (default: H to Rn)")
     options = parser.parse_args(arguments)
     try:
         unknown = sorted(set(options.elements) - set(atomic_numbers))

@@ -45,20 +45,7 @@ def neighbor_pairs(positions: Any, *, cell: Any, pbc: Any, cutoff: float) -> Nei
     HpoptError
         A position is not finite, or a periodic direction has no lattice vector of its own.
     """
-    points = np.ascontiguousarray(positions, dtype=float).reshape(-1, 3)
-    box = np.ascontiguousarray(cell, dtype=float).reshape(3, 3)
-    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), 3).copy()
-    if not np.isfinite(points).all():
-        atom = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-        raise HpoptError(
-            f"structure: positions: atom {atom} is not at a finite place", remedy="remove the frame"
-        )
-    vectors = box[periodic]
-    if not np.isfinite(vectors).all() or np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
-        raise HpoptError(
-            "structure: cell: a periodic direction has no lattice vector of its own",
-            remedy="set the cell, or pbc=False for a molecule",
-        )
+    points, box, periodic = check_structure(positions, cell, pbc)
     own = np.arange(len(points))
     if not len(points):
         return NeighborPairs(own, own, np.zeros((0, 3), dtype=np.int64))
@@ -75,3 +62,44 @@ def neighbor_pairs(positions: Any, *, cell: Any, pbc: Any, cutoff: float) -> Nei
         np.concatenate([own, second[inside]])[order],
         np.concatenate([np.zeros((len(points), 3), dtype=np.int64), shifts[inside]])[order],
     )
+
+
+def check_structure(positions: Any, cell: Any, pbc: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions (n_atoms, 3), cell (3, 3) and periodic directions (3,) as arrays, after a look at them.
+
+    Raises
+    ------
+    HpoptError
+        A position is not finite, or a periodic direction has no lattice vector of its own.
+    """
+    points = np.ascontiguousarray(positions, dtype=float).reshape(-1, 3)
+    box = np.ascontiguousarray(cell, dtype=float).reshape(3, 3)
+    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), 3).copy()
+    if not np.isfinite(points).all():
+        atom = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise HpoptError(
+            f"structure: positions: atom {atom} is not at a finite place", remedy="remove the frame"
+        )
+    vectors = box[periodic]
+    # A large determinant (as nearly always) means full rank, and is found much sooner than the rank.
+    regular = len(vectors) == 3 and abs(np.linalg.det(vectors)) > 1e-6 * max(
+        1.0, 3 * np.square(vectors).max()
+    )
+    if not regular and (
+        not np.isfinite(vectors).all() or np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors)
+    ):
+        raise HpoptError(
+            "structure: cell: a periodic direction has no lattice vector of its own",
+            remedy="set the cell, or pbc=False for a molecule",
+        )
+    return points, box, periodic
+
+
+def complete_cell(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """The cell with unit vectors, orthogonal to all others, in the directions that are not periodic."""
+    if periodic.all():
+        return cell
+    full = cell.copy()
+    _, _, directions = np.linalg.svd(np.where(periodic[:, None], cell, 0.0))
+    full[~periodic] = directions[int(periodic.sum()) :]
+    return full

@@ -10,16 +10,9 @@ from pathlib import Path
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.report.chapters import Chapter, find_chapter, list_chapters
-from hpopt_lib.report.execution import (
-    BUILD_FOLDER,
-    Job,
-    chapter_digest,
-    execute_all,
-    inputs_digest,
-    is_fresh,
-    last_duration,
-    run_chapter,
-)
+from hpopt_lib.report.execution import BUILD_FOLDER, Job, execute_all, run_chapter
+from hpopt_lib.report.freshness import chapter_digest, inputs_digest, is_fresh, last_duration
+from hpopt_lib.report.notebooks import renew_prose
 from hpopt_lib.report.pages import counted, duration
 from hpopt_lib.report.profiles import Profile, load_profile
 from hpopt_lib.report.rendering import render_html, stage
@@ -49,8 +42,8 @@ def build_book(
 ) -> Path:
     """Execute the chapters and render the book.
 
-    A chapter is executed only when its text, its parameters, the library, its data or the
-    pinned packages changed since its last success.
+    A chapter is executed only when its code, its parameters, the library, its data or the
+    pinned packages changed since its last success; changed prose is taken over without that.
 
     Parameters
     ----------
@@ -116,7 +109,8 @@ def _execute_all(
         digest = chapter_digest(chapter, parameters, inputs)
         out = _notebook(root, profile.name, chapter)
         if not force and is_fresh(out, digest):
-            fresh.append(chapter.name)
+            renewed = renew_prose(chapter, out)
+            fresh.append(f"{chapter.name} (text renewed)" if renewed else chapter.name)
         else:
             todo.append(Job(root, chapter.name, parameters, profile.name, out, digest, profile.timeout_s))
     if fresh:

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.report.book import build_book, html_folder
-from hpopt_lib.report.execution import INPUTS, LIBRARY
+from hpopt_lib.report.freshness import INPUTS, LIBRARY
 from hpopt_lib.report.rendering import STAGED
 
 #: Seconds between two looks at the sources.

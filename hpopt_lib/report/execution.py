@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import multiprocessing
 import os
-import platform
-import re
 import shutil
 import tempfile
 import time
@@ -19,23 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.report.chapters import BOOK_FOLDER, Chapter, check_parameters, find_chapter
+from hpopt_lib.report.chapters import Chapter, check_parameters, find_chapter
+from hpopt_lib.report.freshness import chapter_digest, inputs_digest
+from hpopt_lib.report.notebooks import annotate, place_of, warnings_in
 from hpopt_lib.report.profiles import DEFAULT_CELL_TIMEOUT_S
 
 #: Where builds put what they make, below the root of the repository.
 BUILD_FOLDER = "_build"
-
-#: Where a notebook keeps what this module notes about its run.
-METADATA_KEY = "hpopt_book"
-
-#: Files and folders of a repository whose content can change what a chapter prints, besides the library.
-INPUTS = ("pace_jobs", "benchmarks", "requirements.txt", "constraints.txt")
-LIBRARY = Path(__file__).resolve().parents[1]
-
-#: The machinery that renders pages: a change in it does not call for another execution.
-NOT_INPUTS = re.compile(
-    r"report/(assets/.*|(book\w*|chapters|execution|pages|profiles|rendering|sphinx_ext)\.py)"
-)
 
 
 @dataclass(frozen=True)
@@ -60,45 +45,6 @@ class Run:
     seconds: float
     problem: str | None = None
     warnings: tuple[str, ...] = ()
-
-
-def inputs_digest(root: Path) -> str:
-    """SHA-256 over the library's code and data, the pins and the Python version."""
-    total = hashlib.sha256(platform.python_version().encode())
-    for name, path in _input_files(root):
-        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
-    return total.hexdigest()
-
-
-def _input_files(root: Path) -> Iterator[tuple[str, Path]]:
-    for top in (LIBRARY, *(root / name for name in INPUTS)):
-        for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            name = path.relative_to(top if top == LIBRARY else root).as_posix()
-            if path.is_file() and "__pycache__" not in name and not NOT_INPUTS.fullmatch(name):
-                yield name, path
-
-
-def chapter_digest(chapter: Chapter, parameters: Mapping[str, Any], inputs: str) -> str:
-    """SHA-256 over the chapter's text, its parameters and `inputs` (see `inputs_digest`)."""
-    values = json.dumps(dict(parameters), sort_keys=True, default=str)
-    return hashlib.sha256(chapter.path.read_bytes() + values.encode() + inputs.encode()).hexdigest()
-
-
-def is_fresh(out: Path, digest: str) -> bool:
-    """Whether `out` is a finished execution of exactly these inputs."""
-    return _metadata(out).get(METADATA_KEY, {}).get("digest") == digest
-
-
-def last_duration(out: Path) -> float:
-    """Seconds that the last execution took; infinite when there was none."""
-    return float(_metadata(out).get("papermill", {}).get("duration") or math.inf)
-
-
-def _metadata(out: Path) -> dict[str, Any]:
-    try:
-        return json.loads(out.read_text(encoding="utf-8"))["metadata"]
-    except (OSError, ValueError, KeyError):
-        return {}
 
 
 def run_chapter(
@@ -197,16 +143,16 @@ def execute(job: Job) -> Run:
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
     notebook = nbformat.read(part, as_version=4)
-    _annotate(notebook, job)
+    annotate(notebook, chapter, profile=job.profile, digest=job.digest, name=job.out.name)
     nbformat.write(notebook, part)
     os.replace(part, job.out)
-    return Run(chapter.name, job.out, time.monotonic() - start, warnings=_warnings(notebook, chapter))
+    return Run(chapter.name, job.out, time.monotonic() - start, warnings=warnings_in(notebook, chapter))
 
 
 def _problem(chapter: Chapter, error: Exception, part: Path, job: Job) -> str:
     where = chapter.label
     if hasattr(error, "ename"):
-        where = _place(chapter, getattr(error, "source", ""))
+        where = place_of(chapter, getattr(error, "source", ""))
         what = f"{error.ename}: {getattr(error, 'evalue', '')}"
     elif type(error).__name__ == "CellTimeoutError":
         what = f"a cell took longer than {job.timeout_s} s (timeout_s of profile {job.profile})"
@@ -218,46 +164,5 @@ def _problem(chapter: Chapter, error: Exception, part: Path, job: Job) -> str:
     return f"{where}: {' '.join(what.split())}{partial}"
 
 
-def _place(chapter: Chapter, source: str) -> str:
-    position = chapter.path.read_text(encoding="utf-8").find(source) if source.strip() else -1
-    if position < 0:
-        return chapter.label
-    line = chapter.path.read_text(encoding="utf-8").count("\n", 0, position) + 1
-    return f"{chapter.label}: cell at line {line}"
-
-
 def _relative(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else path
-
-
-def _annotate(notebook: Any, job: Job) -> None:
-    metadata = notebook.metadata
-    # papermill notes absolute paths; the published notebook shall not tell them
-    metadata.papermill.input_path = f"{BOOK_FOLDER}/{job.chapter}.md"
-    metadata.papermill.output_path = job.out.name
-    metadata[METADATA_KEY] = {
-        "digest": job.digest,
-        "profile": job.profile,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-    }
-    for cell in notebook.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
-            cell.metadata["mystnb"] = {
-                "code_prompt_show": f"Parameters of this run (profile {job.profile})",
-                "code_prompt_hide": "Hide the parameters",
-            }
-
-
-def _warnings(notebook: Any, chapter: Chapter) -> tuple[str, ...]:
-    found = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.get("name") == "stderr":
-                lines = re.findall(r"^.*\b\w*Warning: .*$", output.text, flags=re.MULTILINE)
-                found += [
-                    f"{_place(chapter, cell.source)}: {re.sub(r'^.*?(?=[A-Z][A-Za-z]*Warning)', '', x)}"
-                    for x in lines
-                ]
-    return tuple(found)

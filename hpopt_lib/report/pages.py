@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpopt_lib.report.chapters import BOOK_FOLDER, Chapter
-from hpopt_lib.report.execution import METADATA_KEY
+from hpopt_lib.report.freshness import METADATA_KEY
 
 STATISTICS_PAGE = f"{BOOK_FOLDER}/execution_statistics.md"
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.report.chapters import BOOK_FOLDER, Chapter
-from hpopt_lib.report.execution import LIBRARY
+from hpopt_lib.report.freshness import LIBRARY
 from hpopt_lib.report.pages import STATISTICS_PAGE, closing_cell, statistics_page
 
 #: What pages may include or show, besides the folder of the chapters.

@@ -27,7 +27,9 @@ def _untracked() -> set[str]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return set()
     command = ["git", "ls-files", "--others", "--exclude-standard"]
-    return set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines())
+    return set(
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    )
 
 
 @pytest.fixture(scope="session")

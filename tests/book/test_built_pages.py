@@ -14,7 +14,10 @@ SCREENSHOTS = ROOT / "_build" / "screenshots"
 OWN_SCHEMES = ("file:", "data:", "blob:", "about:")
 
 _TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = ["index.html", *(f"{chapter['file']}.html" for part in _TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [
+    "index.html",
+    *(f"{chapter['file']}.html" for part in _TOC["parts"] for chapter in part["chapters"]),
+]
 PAGES = [*CHAPTERS, "genindex.html", "py-modindex.html", "search.html"]
 
 
@@ -31,12 +34,16 @@ def html(built_book) -> Path:
 
 
 def test_there_are_no_other_pages(html: Path) -> None:
-    found = {path.relative_to(html).as_posix() for path in html.rglob("*.html") if "_static" not in path.parts}
+    found = {
+        path.relative_to(html).as_posix() for path in html.rglob("*.html") if "_static" not in path.parts
+    }
     assert found == set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_quiet_and_offline_in_light_dark_and_on_a_phone(browser: Browser, html: Path, page: str) -> None:
+def test_a_page_is_quiet_and_offline_in_light_dark_and_on_a_phone(
+    browser: Browser, html: Path, page: str
+) -> None:
     name = page.removesuffix(".html").replace("/", "-")
     looks = {"light": ("light", DESKTOP), "dark": ("dark", DESKTOP), "phone": ("light", PHONE)}
     for look, (theme, size) in looks.items():
@@ -61,7 +68,9 @@ def test_figures_are_drawn_and_follow_the_theme(browser: Browser, html: Path, pa
         return
     browser.open(html / page, theme="light")
     assert browser.script("return document.querySelectorAll('.book-plotly .main-svg').length") >= plots
-    drawn = browser.script("return [...document.querySelectorAll('.book-chemiscope')].map(e => e.dataset.drawn)")
+    drawn = browser.script(
+        "return [...document.querySelectorAll('.book-chemiscope')].map(e => e.dataset.drawn)"
+    )
     assert drawn == ["live"] * maps
     if not plots:
         return

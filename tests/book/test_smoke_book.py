@@ -20,7 +20,10 @@ def notebooks(built_book) -> Iterator[dict[str, Any]]:
     if "HPOPT_BOOK_HTML" in os.environ:
         pytest.skip("HPOPT_BOOK_HTML names pages only")
     folder = ROOT / "_build/executed/smoke"
-    yield {c.name: json.loads((folder / f"{c.name}.ipynb").read_text(encoding="utf-8")) for c in list_chapters(ROOT)}
+    yield {
+        c.name: json.loads((folder / f"{c.name}.ipynb").read_text(encoding="utf-8"))
+        for c in list_chapters(ROOT)
+    }
 
 
 def test_every_chapter_computes_something(notebooks: dict[str, Any]) -> None:

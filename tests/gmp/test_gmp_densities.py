@@ -15,7 +15,9 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.atoms_pbe import hartree_potential, solve_atom
 from hpopt_lib.gmp.densities import SHIPPED_TABLE, load_densities, shipped_label, table_label
 from hpopt_lib.gmp.density_fit import (
+    LANTHANIDES,
     OC20_ELEMENTS,
+    OTHER_ELEMENTS,
     SEMICORE_ELECTRONS,
     SMALLEST_RATIO,
     element_entry,
@@ -30,15 +32,15 @@ def pyscf(needs):
     needs("pyscf")
 
 
-def test_all_elements_of_oc20_with_exact_charges():
+def test_hydrogen_to_radon_with_exact_charges():
     densities = load_densities()
-    assert len(OC20_ELEMENTS) == 56
-    assert {density.symbol for density in densities.values()} == set(OC20_ELEMENTS)
+    assert len(OC20_ELEMENTS) == 56 and list(densities) == list(range(1, 87))
+    assert {density.symbol for density in densities.values()} == {*OC20_ELEMENTS, *OTHER_ELEMENTS}
     for density in densities.values():
         assert abs(density.charge - density.n_electrons) < 1e-10
         assert density.n_electrons == SEMICORE_ELECTRONS.get(density.symbol, density.n_electrons)
         assert (density.exponents[1:] / density.exponents[:-1] > SMALLEST_RATIO - 1e-4).all()
-        assert 4 <= len(density.exponents) <= 6
+        assert 4 <= len(density.exponents) <= (8 if density.symbol in LANTHANIDES else 6)
 
 
 def test_residuals_and_tails():

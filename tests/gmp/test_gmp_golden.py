@@ -51,7 +51,7 @@ def test_agrees_with_published_codes(golden, name, columns, power):
         cutoff=parameters["cutoff"],
         smooth_cutoff=False,
     )
-    featurizer = GMPFeaturizer(settings, densities_of(golden, parameters["densities"]))
+    featurizer = GMPFeaturizer(settings, densities_of(golden, parameters["densities"]), backend="exact")
     ours, theirs = [], []
     for index in range(len(info["structures"])):
         key = f"s{index:02d}_"

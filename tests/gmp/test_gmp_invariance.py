@@ -5,6 +5,7 @@ from __future__ import annotations
 import ase
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -43,6 +44,24 @@ def test_rotation_and_reflection(seed):
     turned.set_cell(atoms.cell.array @ turn.T)
     turned.positions = atoms.positions @ turn.T
     assert deviation(FEATURIZER(atoms), FEATURIZER(turned)) < TOLERANCE
+
+
+@few
+@given(seeds)
+def test_forces_turn_with_the_structure(seed):
+    atoms = random_structure(seed)
+    turn = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+    weights = torch.tensor(np.random.default_rng(seed).normal(size=(5, FEATURIZER.settings.num_features)))
+
+    def forces(matrix):
+        positions = torch.tensor(atoms.positions @ matrix.T, requires_grad=True)
+        cell = torch.tensor(atoms.cell.array @ matrix.T)
+        values = FEATURIZER.features_torch(positions, atoms.numbers, cell, atoms.pbc)
+        return torch.autograd.grad((values * weights).sum(), positions)[0].numpy()
+
+    here, there = forces(np.eye(3)), forces(turn)
+    assert np.abs(here @ turn.T - there).max() < 1e-9 * np.abs(here).max()
+    assert np.abs(here.sum(0)).max() < 1e-9 * np.abs(here).max()
 
 
 @few

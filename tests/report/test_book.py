@@ -14,7 +14,7 @@ import pytest
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.report.book import build_book, clean
 from hpopt_lib.report.chapters import find_chapter
-from hpopt_lib.report.execution import LIBRARY, chapter_digest, inputs_digest, is_fresh
+from hpopt_lib.report.freshness import LIBRARY, chapter_digest, inputs_digest, is_fresh
 from hpopt_lib.report.pages import duration
 from hpopt_lib.report.rendering import broken_links, sphinx_complaints
 
@@ -73,6 +73,13 @@ def test_a_book_is_built_once_and_then_only_what_changed(tiny_book: Path) -> Non
     assert "unchanged, not executed again: first\n" in third.stderr
     assert "second: done in" in third.stderr
     assert "48" in (html / "book/second.html").read_text(encoding="utf-8")
+
+    edit(tiny_book / "book/first.md", "It continues", "It goes on")
+    fourth = hpopt("build", "--profile", "quick", root=tiny_book)
+    assert "unchanged, not executed again: first (text renewed), second\n" in fourth.stderr
+    page = (html / "book/first.html").read_text(encoding="utf-8")
+    assert "It goes on" in page
+    assert page.index("Parameters of this run (profile quick)") < page.index("trials: 5 plain")
 
 
 def test_a_failing_cell_stops_the_build_and_keeps_the_notebook(tiny_book: Path) -> None:
@@ -161,8 +168,10 @@ def test_what_makes_a_chapter_stale(tiny_book: Path) -> None:
     (tiny_book / "constraints.txt").write_text("numpy==1\n")
     assert digest != chapter_digest(chapter, {"trials": 3}, inputs_digest(tiny_book))
     (tiny_book / "constraints.txt").unlink()
+    edit(chapter.path, "It continues", "It goes on")
+    assert digest == chapter_digest(find_chapter(tiny_book, "first"), {"trials": 3}, inputs)
     edit(chapter.path, "trials = 3", "trials = 30")
-    assert digest != chapter_digest(chapter, {"trials": 3}, inputs)
+    assert digest != chapter_digest(find_chapter(tiny_book, "first"), {"trials": 3}, inputs)
 
 
 def test_a_damaged_notebook_is_not_fresh(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def read(address: tuple[str, int], path: str) -> str:
         return answer.read().decode()
 
 
-def test_pages_carry_the_script_that_reloads_them(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_carry_the_script_that_reloads_them(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert address[0] == "127.0.0.1"
     assert "location.reload()" in read(address, "/")
     assert read(address, "/index.html").startswith("<body><p>Hello</p><script>")

@@ -24,7 +24,9 @@ def slabs(count: int = 3) -> list:
 
 
 def dataset(html: str) -> dict:
-    found = re.search(r'<script type="application/json" data-chemiscope-for="[^"]+">(.*)</script>', html, re.DOTALL)
+    found = re.search(
+        r'<script type="application/json" data-chemiscope-for="[^"]+">(.*)</script>', html, re.DOTALL
+    )
     assert found
     return json.loads(found[1])
 
@@ -32,7 +34,11 @@ def dataset(html: str) -> dict:
 def test_a_map_carries_its_data_and_a_picture() -> None:
     explorer = structure_explorer(
         slabs(),
-        {"energy": {"values": [1.0, 2.0, 3.0], "units": "eV"}, "height": np.arange(3.0), "split": ["a", "b", "b"]},
+        {
+            "energy": {"values": [1.0, 2.0, 3.0], "units": "eV"},
+            "height": np.arange(3.0),
+            "split": ["a", "b", "b"],
+        },
         x="height",
         y="energy",
         symbol="split",
@@ -73,7 +79,10 @@ def test_molecules_keep_their_orientation() -> None:
         (dict(frames=slabs(), mode="map"), "mode: 'map' is unknown; use 'default' or 'structure'"),
         (dict(frames=slabs(), properties={"a": [1, 2, 3]}), "a map needs two numeric properties"),
         (dict(frames=slabs(), properties={"a": [1, 2]}), "property 'a' has 2 values for 3 structures"),
-        (dict(frames=slabs(), properties={"a": [1, 2, 3], "b": [1, 2, 3]}, x="c"), "'c' is not a property; there are a, b"),
+        (
+            dict(frames=slabs(), properties={"a": [1, 2, 3], "b": [1, 2, 3]}, x="c"),
+            "'c' is not a property; there are a, b",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments: dict, message: str) -> None:
@@ -92,7 +101,9 @@ def test_a_plotly_figure_gets_a_picture_only_when_one_is_given() -> None:
     assert '<img class="book-fallback" alt="Errors &lt;b&gt;now&lt;/b&gt;"' in html
     assert base64.b64decode(metadata[PLOTLY_MIME]["fallback_png"]).startswith(PNG)
     assert "<noscript>" in plotly_html(data[PLOTLY_MIME])
-    assert plotly_figure(figure, png=PNG)._repr_mimebundle_()[0]["image/png"] == base64.b64encode(PNG).decode()
+    assert (
+        plotly_figure(figure, png=PNG)._repr_mimebundle_()[0]["image/png"] == base64.b64encode(PNG).decode()
+    )
 
 
 def test_data_cannot_end_the_script_element() -> None:

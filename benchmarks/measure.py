@@ -1,0 +1,86 @@
+"""Timing and memory for benchmarks on machines that do other work too."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def interleaved(
+    tasks: Mapping[str, Callable[[T], object]],
+    items: Sequence[T],
+    *,
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, np.ndarray]:
+    """Seconds that each task takes for all items, `repeats` times.
+
+    All tasks do an item before any does the next one, so that slow moments of the machine hit all alike.
+    CPU time, which does not count what other processes do meanwhile.
+    """
+    seconds = {name: np.zeros(repeats) for name in tasks}
+    for item in items:  # machine code, tables of elements
+        for task in tasks.values():
+            task(item)
+    for repeat in range(repeats):
+        for item in items:
+            for name, task in tasks.items():
+                start = clock()
+                task(item)
+                seconds[name][repeat] += clock() - start
+    return seconds
+
+
+def peak_memory_mb(work: Callable[[], object]) -> float:
+    """MB by which the resident memory rises at most while `work` runs (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    before = _status("VmRSS")
+    work()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return float(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """Processor, cores and versions, in one line."""
+    import numba
+    import torch
+
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else model
+    versions = f"Python {platform.python_version()}, numba {numba.__version__}, torch {torch.__version__}"
+    return f"{model}, {os.cpu_count()} cores, {versions}"
+
+
+def commit() -> str:
+    """Short hash of the checked-out commit, with a mark when files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
