@@ -74,7 +74,8 @@ class Objective:
                 if repeat == 0 and not self.report_repeats:
                     with self.stops.held():
                         trial.report(record[METRIC], step=epoch)
-                        if trial.should_prune():
+                        # a trial that has paid for its last epoch has a result: keep it
+                        if epoch < settings.epochs and trial.should_prune():
                             trial.set_user_attr("epochs", epochs)
                             raise optuna.TrialPruned(f"pruned in epoch {epoch}")
 

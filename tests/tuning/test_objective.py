@@ -88,6 +88,15 @@ def test_a_pruned_trial_stops_at_once(dataset, monkeypatch):
     assert list(trial.intermediate_values) == [1, 2, 3] and trial.user_attrs["epochs"] == 3
 
 
+def test_a_trial_that_has_run_its_last_epoch_is_kept(dataset):
+    objective = objective_for(dataset)
+    epochs = objective.space.fixed["epochs"]
+    (trial,) = run(objective, pruner=PruneAt(epochs)).trials
+    assert trial.state.name == "COMPLETE" and list(trial.intermediate_values)[-1] == epochs
+    (trial,) = run(objective, pruner=PruneAt(epochs - 1)).trials
+    assert trial.state.name == "PRUNED"
+
+
 def test_pruning_never_looks_at_the_training_loss(dataset, monkeypatch):
     """Whatever the training losses are, the median pruner stops the same trials in the same epochs."""
 
