@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,26 +74,24 @@ def radial_table(density: ElementDensity, settings: GMPSettings, *, tolerance: f
         intervals = min(math.ceil(intervals * 1.05 * (error / tolerance) ** (1 / 6)) + 1, _MOST)
 
 
-def hermite_weights(t: np.ndarray) -> np.ndarray:
-    """Weights of the six node values in a quintic Hermite interval, shape (6, ...).
+def hermite_weights(t: Any) -> list[Any]:
+    """Weights of the six node values in a quintic Hermite interval, each shaped as `t`.
 
     Parameters
     ----------
-    t : numpy.ndarray
+    t : numpy.ndarray or torch.Tensor
         Place in the interval, 0 to 1. The order of the weights is that of two consecutive nodes.
     """
     cube = t * t * t
     right = cube * (10.0 + t * (6.0 * t - 15.0))
-    return np.stack(
-        [
-            1.0 - right,
-            t + cube * (-6.0 + t * (8.0 - 3.0 * t)),
-            0.5 * t * t + cube * (-1.5 + t * (1.5 - 0.5 * t)),
-            right,
-            cube * (-4.0 + t * (7.0 - 3.0 * t)),
-            cube * (0.5 + t * (0.5 * t - 1.0)),
-        ]
-    )
+    return [
+        1.0 - right,
+        t + cube * (-6.0 + t * (8.0 - 3.0 * t)),
+        0.5 * t * t + cube * (-1.5 + t * (1.5 - 0.5 * t)),
+        right,
+        cube * (-4.0 + t * (7.0 - 3.0 * t)),
+        cube * (0.5 + t * (0.5 * t - 1.0)),
+    ]
 
 
 def radial_derivatives(density: ElementDensity, settings: GMPSettings, radii: np.ndarray) -> np.ndarray:
@@ -160,7 +159,7 @@ def _error(density: ElementDensity, settings: GMPSettings, table: RadialTable) -
     scale = sizes[radii >= closest].max(0)
     scale[0] = np.maximum(scale[0], sizes[0, 0])  # the atom itself counts in order 0
     corners = np.concatenate([nodes[:-1], nodes[1:]], axis=1)
-    between = np.einsum("p,npls->nls", hermite_weights(np.array(0.5)), corners)
+    between = np.einsum("p,npls->nls", np.stack(hermite_weights(np.array(0.5))), corners)
     exact = radial_derivatives(density, settings, middle)[0]
     error = np.abs(between - exact) * middle[:, None, None] ** orders
     return float((error[middle >= closest] / np.where(scale > 0, scale, 1.0)).max(initial=0.0))

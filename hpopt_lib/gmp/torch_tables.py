@@ -11,7 +11,7 @@ from torch.nn.functional import embedding_bag
 
 from hpopt_lib.gmp.densities import ElementDensity
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.gmp.tables import tables_of
+from hpopt_lib.gmp.tables import hermite_weights, tables_of
 
 
 class TorchTables:
@@ -55,7 +55,10 @@ class TorchTables:
         place = scales[:, 0] * distance[:, 0] / (distance[:, 0] + scales[:, 1])
         interval = torch.minimum(place.detach().floor(), scales[:, 3] - 1)
         first = (interval + scales[:, 2]).long()
-        weights, nodes = _weights(place - interval).to(self.dtype), self._nodes.to(squared.device)
+        weights, nodes = (
+            torch.stack(hermite_weights(place - interval), dim=1).to(self.dtype),
+            self._nodes.to(squared.device),
+        )
         if not weights.requires_grad:  # several times faster, but without second derivatives
             rows = 3 * first[:, None] + torch.arange(6, device=first.device)
             return embedding_bag(rows, nodes.flatten(0, 1), per_sample_weights=weights, mode="sum")
@@ -70,20 +73,3 @@ class TorchTables:
             self._scales = np.vstack([self._scales, row])
             nodes = torch.from_numpy(table.nodes).flatten(2).to(self.dtype)
             self._nodes = torch.cat([self._nodes, nodes])
-
-
-def _weights(t: Tensor) -> Tensor:
-    """`hpopt_lib.gmp.tables.hermite_weights` of tensors, shape (n, 6)."""
-    cube = t * t * t
-    right = cube * (10.0 + t * (6.0 * t - 15.0))
-    return torch.stack(
-        [
-            1.0 - right,
-            t + cube * (-6.0 + t * (8.0 - 3.0 * t)),
-            0.5 * t * t + cube * (-1.5 + t * (1.5 - 0.5 * t)),
-            right,
-            cube * (-4.0 + t * (7.0 - 3.0 * t)),
-            cube * (0.5 + t * (0.5 * t - 1.0)),
-        ],
-        dim=1,
-    )

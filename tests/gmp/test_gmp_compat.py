@@ -12,40 +12,20 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from golden_densities import densities_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from hpopt_lib.gmp.compat import NotInvariantWarning, from_amptorch_config, from_gmp_featurizer_config
 from hpopt_lib.gmp.compat_settings import default_cutoff
-from hpopt_lib.gmp.densities import ElementDensity, load_densities
+from hpopt_lib.gmp.densities import load_densities
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.polynomials import components, groups, laplacian, maxwell_cartesian, multinomial
 from hpopt_lib.gmp.settings import GMPSettings
 
 GROUPS = {"0": [1], "1": [1], "2": [1, 2], "3": [1, 2, 3]}
 ETHANOL = molecule("CH3CH2OH")
-
-
-@pytest.fixture
-def golden(shared):
-    with np.load(shared / "reference" / "gmp_golden.npz", allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
-
-
-def densities_of(golden, name):
-    return {
-        int(number): ElementDensity(
-            symbol=number,
-            number=int(number),
-            n_electrons=0,
-            amplitudes=np.array(pairs)[:, 0],
-            exponents=np.array(pairs)[:, 1],
-            l1_residual=0.0,
-            source="published",
-        )
-        for number, pairs in json.loads(str(golden["densities_json"]))[name].items()
-    }
 
 
 def structure(golden, index):

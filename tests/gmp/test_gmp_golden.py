@@ -7,31 +7,10 @@ import json
 import ase
 import numpy as np
 import pytest
+from golden_densities import densities_of
 
-from hpopt_lib.gmp.densities import ElementDensity
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
-
-
-@pytest.fixture
-def golden(shared):
-    with np.load(shared / "reference" / "gmp_golden.npz", allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
-
-
-def densities_of(golden, name):
-    return {
-        int(number): ElementDensity(
-            symbol=number,
-            number=int(number),
-            n_electrons=0,
-            amplitudes=np.array(pairs)[:, 0],
-            exponents=np.array(pairs)[:, 1],
-            l1_residual=0.0,
-            source="published",
-        )
-        for number, pairs in json.loads(str(golden["densities_json"]))[name].items()
-    }
 
 
 @pytest.mark.parametrize(
