@@ -1,0 +1,1 @@
+"""Studies on a cluster: the private database server, batch jobs, their state."""
