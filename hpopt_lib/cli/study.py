@@ -6,12 +6,39 @@ from pathlib import Path
 
 import click
 
-from hpopt_lib.cli.options import STORAGE
+from hpopt_lib.cli.options import STORAGE, build_config, study_options
 
 
 @click.group()
 def study() -> None:
     """List, show, export and delete studies."""
+
+
+@study.command("create")
+@click.argument("name")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--trials", type=int, required=True, help="Finished trials that the study shall have in total.")
+@STORAGE
+@study_options
+def study_create(name, store, trials, storage, **options) -> None:
+    """Make a study for workers to work on, without running a trial."""
+    from hpopt_lib.tuning.study import create_study
+
+    create_study(name, build_config(store, **options), trials=trials, storage=storage)
+    click.echo(f"study {name}: {trials} trials wanted; run hpopt worker {name}")
+
+
+@study.command("copy")
+@click.argument("name")
+@click.option("--from", "source", required=True, metavar="STORAGE", help="Where the study is.")
+@click.option("--to", "target", required=True, metavar="STORAGE", help="Where the copy goes.")
+@click.option("--as", "new_name", help="Another name for the copy.")
+def study_copy(name, source, target, new_name) -> None:
+    """Copy a study to another storage, with all trials, values, attributes, curves and checkpoints."""
+    from hpopt_lib.tuning.copying import copy_study
+
+    count = copy_study(name, source, target, new_name=new_name)
+    click.echo(f"copied {name}: {count} trials")
 
 
 @study.command("list")

@@ -1,12 +1,14 @@
-"""`hpopt tune`: search hyperparameters."""
+"""`hpopt tune` and `hpopt worker`: search hyperparameters."""
 
 from __future__ import annotations
 
+import functools
+import sys
 from pathlib import Path
 
 import click
 
-from hpopt_lib.cli.options import STORAGE
+from hpopt_lib.cli.options import DEVICE, STORAGE, TIME_LIMIT, build_config, study_options
 
 
 @click.command()
@@ -14,58 +16,82 @@ from hpopt_lib.cli.options import STORAGE
 @click.option("--study", required=True, help="Name of the study; an existing one goes on.")
 @click.option("--trials", type=int, required=True, help="Finished trials that the study shall have in total.")
 @STORAGE
-@click.option("--space", type=click.Path(path_type=Path), help="Search space, a TOML file.")
-@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter.")
-@click.option(
-    "--sampler", default="tpe", show_default=True, help="tpe, cmaes, gp, random, quasi-random or grid."
-)
-@click.option(
-    "--pruner",
-    default="median",
-    show_default=True,
-    help="median, successive-halving, hyperband, wilcoxon or none.",
-)
-@click.option("--validation", help="Split to minimise the error of.  [default: the store's second]")
-@click.option(
-    "--repeats", type=int, default=1, show_default=True, help="Trainings in a trial, with other seeds."
-)
-@click.option("--train-frames", type=int, help="Train on so many frames only.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the study.")
+@study_options
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the trials.")
+@DEVICE
+@TIME_LIMIT
 @click.option(
     "--final-seeds", type=int, default=5, show_default=True, help="Seeds of the final model; 0 for none."
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the final model.  [default: STUDY-final]"
 )
-def tune(
-    store, study, trials, storage, space, assignments, sampler, pruner, validation, repeats, train_frames,
-    seed, jobs, final_seeds, out,
-) -> None:  # fmt: skip
-    """Search hyperparameters on the validation error, then train the final model."""
+def tune(store, study, trials, storage, jobs, device, time_limit, final_seeds, out, **options) -> None:
+    """Search hyperparameters on the validation error, then train the final model.
+
+    Stopped by Ctrl-C, SIGTERM or the time limit, it keeps all finished trials and the state of the
+    running ones; the same command goes on.
+    """
     from hpopt_lib.report.tables import final_table
-    from hpopt_lib.store import Store
     from hpopt_lib.tuning.final import final_model
-    from hpopt_lib.tuning.space import load_space, parse_assignments
-    from hpopt_lib.tuning.study import StudyConfig, store_path
+    from hpopt_lib.tuning.interrupts import job_deadline
     from hpopt_lib.tuning.study import tune as run
 
-    fixed = parse_assignments(assignments)
-    with Store.open(store) as opened:
-        validation = validation or (opened.validation_splits() or [""])[0]
-    config = StudyConfig(
-        store=store_path(store),
-        space=load_space(space, fixed=fixed).text,
-        validation=validation,
-        fixed=fixed,
-        sampler=sampler,
-        pruner=pruner,
-        seed=seed,
-        repeats=repeats,
-        n_train=train_frames,
+    done = run(
+        study,
+        build_config(store, **options),
+        trials=trials,
+        storage=storage,
+        jobs=jobs,
+        options=worker_options(storage, device=device),
+        deadline=job_deadline(time_limit),
     )
-    done = run(study, config, trials=trials, storage=storage, jobs=jobs)
     if final_seeds:
         out = out or Path(f"{study}-final")
         click.echo(final_table(final_model(done, out, seeds=final_seeds)))
         click.echo(f"models and results: {out}")
+
+
+@click.command()
+@click.argument("study")
+@STORAGE
+@click.option("--trials", type=int, help="Finished trials in total.  [default: what the study was made with]")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="A copy of the study's store, on a local disk for example.",
+)
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the trials.")
+@DEVICE
+@TIME_LIMIT
+def worker(study, storage, trials, store, jobs, device, time_limit) -> None:
+    """Work on an existing study until it has its trials; any number of workers, on any node.
+
+    Ends with 0 when the study has its trials, with 75 when it was told to stop before (SIGTERM,
+    SIGUSR1, Ctrl-C, the time limit), and with 1 when something is wrong.
+    """
+    from hpopt_lib.tuning.interrupts import job_deadline
+    from hpopt_lib.tuning.processes import STOPPED, work
+
+    options = worker_options(storage, device=device, trials=trials, store=store)
+    try:
+        done = work(study, storage, options, jobs=jobs, deadline=job_deadline(time_limit))
+    except KeyboardInterrupt:
+        done = False
+    if not done:
+        click.echo("hpopt: stopped; what was finished is kept, the next worker goes on", err=True)
+        sys.exit(STOPPED)
+
+
+def worker_options(storage, *, device="cpu", trials=None, store=None):
+    """Options of workers that also draw every trial's learning curve for the dashboard."""
+    from hpopt_lib.report.trial_artifact import attach_learning_curve
+    from hpopt_lib.tuning.storage import files_folder
+    from hpopt_lib.tuning.workers import WorkerOptions
+
+    return WorkerOptions(
+        trials=trials,
+        store=None if store is None else str(store),
+        device=device,
+        on_result=functools.partial(attach_learning_curve, folder=files_folder(storage)),
+    )

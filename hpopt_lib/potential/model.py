@@ -68,17 +68,27 @@ class Potential:
         self.dtype = dtype
         self.columns = feature_columns(gmp, settings)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str) -> Potential:
+        """Move the network to a device, in place; returns the potential."""
+        self.network.to(device)
+        return self
+
     def inputs(self, features: np.ndarray) -> torch.Tensor:
         """Standardised network inputs of raw features, shape (n_atoms, n_columns)."""
         scaled = self.scaler.select(self.columns)(features[:, self.columns])
-        return torch.from_numpy(scaled).to(self.dtype)
+        return torch.from_numpy(scaled).to(self.device, self.dtype)
 
     def prepare(self, arrays: SplitArrays) -> Prepared:
         """What repeated predictions of the same frames need, computed once."""
         n_atoms = torch.from_numpy(arrays.n_atoms.astype(np.int64))
         return Prepared(
             inputs=self.inputs(arrays.features),
-            frame_of_atom=torch.repeat_interleave(torch.arange(len(arrays)), n_atoms),
+            frame_of_atom=torch.repeat_interleave(torch.arange(len(arrays)), n_atoms).to(self.device),
             reference_ev=self.reference.energy(composition(arrays.numbers, arrays.n_atoms)),
         )
 
@@ -88,7 +98,7 @@ class Potential:
         prepared = self.prepare(frames) if isinstance(frames, SplitArrays) else frames
         self.network.eval()
         output = self.network(prepared.inputs, prepared.frame_of_atom, len(prepared.reference_ev))
-        return prepared.reference_ev + output.double().numpy() * self.residual_spread_ev_per_atom
+        return prepared.reference_ev + output.double().cpu().numpy() * self.residual_spread_ev_per_atom
 
     def energy_and_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         """Energy and forces of one structure.
@@ -165,7 +175,7 @@ class Potential:
             "dtype": str(self.dtype).removeprefix("torch."),
             "extra": extra or {},
         }
-        weights = {f"weight/{name}": value.numpy() for name, value in self.network.state_dict().items()}
+        weights = {f"weight/{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
         with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, header=np.array(json.dumps(header)), **weights)
         return Path(path)

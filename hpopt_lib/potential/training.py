@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.metrics import energy_metrics
+from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.model import Potential, Prepared
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import LinearReference, composition
-from hpopt_lib.scaling import FeatureScaler
-from hpopt_lib.store import SplitArrays, Store
+from hpopt_lib.references import composition
+from hpopt_lib.store import SplitArrays
+
+__all__ = ["OBJECTIVE", "Dataset", "TrainResult", "Training", "TrainingDivergedError", "train"]
 
 #: The error that early stopping, pruning and tuning look at, on the validation split.
 OBJECTIVE = "energy_mae_mev_per_atom"
@@ -26,64 +29,6 @@ OBJECTIVE = "energy_mae_mev_per_atom"
 
 class TrainingDivergedError(HpoptError):
     """The loss became infinite or not a number."""
-
-
-@dataclass
-class Dataset:
-    """What a training needs, in memory: two splits and what was fitted on the first.
-
-    Memory is about ``n_atoms_total * n_features`` numbers for each split; the arrays are
-    shared by all trainings of a process.
-    """
-
-    train: SplitArrays
-    validation: SplitArrays
-    gmp: GMPSettings
-    scaler: FeatureScaler
-    reference: LinearReference
-    dtype: torch.dtype = torch.float32
-
-    @classmethod
-    def from_store(
-        cls, store: Store, *, validation: str | None = None, n_train: int | None = None, seed: int = 0
-    ):
-        """Load the training split and one validation split.
-
-        Parameters
-        ----------
-        store : Store
-        validation : str, optional
-            Name of the validation split; the store's second split by default.
-        n_train : int, optional
-            Use only so many training frames, drawn at random; the scaler and the references
-            stay those of the whole training split.
-        seed : int
-            Of that draw.
-
-        Raises
-        ------
-        HpoptError
-            When the store has no validation split, or too few frames.
-        """
-        others = store.validation_splits()
-        if not others:
-            raise HpoptError(
-                f"{store.path}: only the training split {store.train_split!r}",
-                remedy="preprocess again with a validation file as second input",
-            )
-        validation = store.check_split(validation or others[0])
-        if validation == store.train_split:
-            raise HpoptError(
-                f"--validation: {validation!r} is the training split",
-                remedy=f"use one of {', '.join(others)}",
-            )
-        train = store.read(store.train_split)
-        if n_train is not None:
-            if not 2 <= n_train <= len(train):
-                raise HpoptError(f"n_train: {n_train} is out of range", remedy=f"give 2 to {len(train)}")
-            train = train.take(np.sort(np.random.default_rng(seed).permutation(len(train))[:n_train]))
-        dtype = {"float32": torch.float32, "float64": torch.float64}[store.header["dtype"]]
-        return cls(train, store.read(validation), store.settings, store.scaler, store.reference, dtype)
 
 
 @dataclass
@@ -133,6 +78,7 @@ def train(
     *,
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    device: str = "cpu",
 ) -> TrainResult:
     """Train one potential.
 
@@ -146,6 +92,8 @@ def train(
     on_epoch : callable, optional
         Called after every epoch with its number (from 1) and its history record; an
         exception from it ends the training, which is how a trial is pruned.
+    device : str
+        Where PyTorch computes, such as ``cpu`` or ``cuda``.
 
     Returns
     -------
@@ -156,82 +104,227 @@ def train(
     TrainingDivergedError
         When the loss is no longer finite.
     """
-    start = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _train(data, settings, seed, on_epoch, start)
+    training = Training(data, settings, seed=seed, device=device)
+    for record in training:
+        if on_epoch is not None:
+            on_epoch(training.epoch, record)
+    return training.result()
 
 
-def _train(data, settings, seed, on_epoch, start) -> TrainResult:
-    columns = feature_columns(data.gmp, settings)
-    n_atoms = data.train.n_atoms.astype(np.int64)
-    if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
-        raise HpoptError(
-            "normalization: batch needs two atoms, and every batch is a single atom",
-            remedy="raise batch_size, or choose another normalization",
+class Training:
+    """One training, an epoch at a time; it can be stopped between epochs and go on elsewhere.
+
+    Parameters
+    ----------
+    data : Dataset
+    settings : TrainSettings
+    seed : int
+    device : str
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    history : list of dict
+        One record for each of them, see `TrainResult`.
+
+    Examples
+    --------
+    >>> training = Training(data, settings, seed=0)  # doctest: +SKIP
+    >>> for record in training:  # doctest: +SKIP
+    ...     print(training.epoch, record["validation_energy_mae_mev_per_atom"])
+    """
+
+    def __init__(self, data: Dataset, settings: TrainSettings, *, seed: int, device: str = "cpu") -> None:
+        self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
+        columns = feature_columns(data.gmp, settings)
+        n_atoms = data.train.n_atoms.astype(np.int64)
+        if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
+            raise HpoptError(
+                "normalization: batch needs two atoms, and every batch is a single atom",
+                remedy="raise batch_size, or choose another normalization",
+            )
+        counts = composition(data.train.numbers, data.train.n_atoms)
+        per_atom = (data.train.energy - data.reference.energy(counts)) / n_atoms
+        # frames that the references explain fully leave no spread to divide by
+        spread = max(float(np.std(per_atom)), 1e-6)
+        # the caller's random numbers are left alone; this training has a stream of its own
+        with self._own_random_numbers(start=seed):
+            network = SingleNetwork(len(columns), settings)
+        self.potential = Potential(
+            network,
+            settings=settings,
+            gmp=data.gmp,
+            scaler=data.scaler,
+            reference=data.reference,
+            residual_spread_ev_per_atom=spread,
+            dtype=data.dtype,
+        ).to(self.device)
+        self._inputs = self.potential.inputs(data.train.features)
+        self._validation = self.potential.prepare(data.validation)
+        self._targets = torch.from_numpy(per_atom / spread).to(self.device, data.dtype)
+        self._counts = torch.from_numpy(n_atoms).to(self.device)
+        self._n_atoms, self._offsets = n_atoms, np.concatenate([[0], np.cumsum(n_atoms)])
+        self._loss = _loss(settings)
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-    residual = data.train.energy - data.reference.energy(composition(data.train.numbers, data.train.n_atoms))
-    per_atom = residual / n_atoms
-    # frames that the references explain fully leave no spread to divide by
-    spread = max(float(np.std(per_atom)), 1e-6)
-    potential = Potential(
-        SingleNetwork(len(columns), settings),
-        settings=settings,
-        gmp=data.gmp,
-        scaler=data.scaler,
-        reference=data.reference,
-        residual_spread_ev_per_atom=spread,
-        dtype=data.dtype,
-    )
-    inputs = potential.inputs(data.train.features)
-    validation = potential.prepare(data.validation)
-    targets = torch.from_numpy(per_atom / spread).to(data.dtype)
-    counts = torch.from_numpy(n_atoms)
-    offsets = np.concatenate([[0], np.cumsum(n_atoms)])
-    network, loss_function = potential.network, _loss(settings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = _schedule(settings, optimizer)
-    rng = np.random.default_rng(seed)
-    result = TrainResult(potential, best_epoch=0, best_error=float("inf"))
-    best_weights = copy.deepcopy(network.state_dict())
-    for epoch in range(1, settings.epochs + 1):
-        network.train()
-        order, total, lr = rng.permutation(len(n_atoms)), 0.0, float(schedule.get_last_lr()[0])
-        for batch in np.array_split(order, -(-len(order) // settings.batch_size)):
-            if settings.normalization == "batch" and n_atoms[batch].sum() < 2:
-                continue  # batch statistics of a single atom are not defined
-            atoms, frame = _atoms_of(batch, offsets, n_atoms)
-            predicted = network(inputs[atoms], frame, len(batch)) / counts[batch]
-            loss = loss_function(predicted, targets[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += float(loss.detach()) * len(batch)
-        schedule.step()
-        error = _validation_error(potential, validation, data.validation)
-        if not np.isfinite(total) or not np.isfinite(error):
+        self._schedule = _schedule(settings, self._optimizer)
+        self._rng = np.random.default_rng(seed)
+        self.epoch, self.best_epoch, self.best_error = 0, 0, float("inf")
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._best_weights = copy.deepcopy(network.state_dict())
+
+    _torch_state: torch.Tensor
+    _cuda_state: torch.Tensor
+
+    @contextmanager
+    def _own_random_numbers(self, *, start: int | None = None) -> Iterator[None]:
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            if start is not None:
+                torch.manual_seed(start)
+            else:
+                torch.set_rng_state(self._torch_state)
+                for device in devices:
+                    torch.cuda.set_rng_state(self._cuda_state, device)
+            yield
+            self._torch_state = torch.get_rng_state()
+            for device in devices:
+                self._cuda_state = torch.cuda.get_rng_state(device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience ran out."""
+        patience = self.settings.patience
+        return self.epoch >= self.settings.epochs or bool(
+            patience and self.epoch and self.epoch - self.best_epoch >= patience
+        )
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        while not self.finished:
+            yield self.step()
+
+    def step(self) -> dict[str, float]:
+        """Train for one epoch and validate; returns its history record.
+
+        Raises
+        ------
+        TrainingDivergedError
+            When the loss is no longer finite.
+        """
+        start = time.perf_counter()
+        with self._own_random_numbers():
+            lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
+        self._schedule.step()
+        self.epoch += 1
+        error = _validation_error(self.potential, self._validation, self.data.validation)
+        if not np.isfinite(loss) or not np.isfinite(error):
             raise TrainingDivergedError(
-                f"training: the loss is not finite in epoch {epoch}, lr {settings.lr:g}",
+                f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
                 remedy="lower lr or choose a normalization",
             )
         record = {
-            "epoch": float(epoch),
+            "epoch": float(self.epoch),
             "lr": lr,
-            "train_loss": total / len(order),
+            "train_loss": loss,
             f"validation_{OBJECTIVE}": error,
         }
-        result.history.append(record)
-        if error < result.best_error:
-            result.best_epoch, result.best_error = epoch, error
-            best_weights = copy.deepcopy(network.state_dict())
-        if on_epoch is not None:
-            on_epoch(epoch, record)
-        if settings.patience and epoch - result.best_epoch >= settings.patience:
-            break
-    network.load_state_dict(best_weights)
-    network.eval()
-    result.seconds = time.perf_counter() - start
-    return result
+        self.history.append(record)
+        if error < self.best_error:
+            self.best_epoch, self.best_error = self.epoch, error
+            self._best_weights = copy.deepcopy(self.potential.network.state_dict())
+        self.seconds += time.perf_counter() - start
+        return record
+
+    def _train_epoch(self) -> float:
+        network, total = self.potential.network.train(), 0.0
+        order = self._rng.permutation(len(self._n_atoms))
+        for batch in np.array_split(order, -(-len(order) // self.settings.batch_size)):
+            if self.settings.normalization == "batch" and self._n_atoms[batch].sum() < 2:
+                continue  # batch statistics of a single atom are not defined
+            atoms, frame = _atoms_of(batch, self._offsets, self._n_atoms)
+            atoms, frame = atoms.to(self.device), frame.to(self.device)
+            frames = torch.from_numpy(batch).to(self.device)
+            predicted = network(self._inputs[atoms], frame, len(batch)) / self._counts[frames]
+            loss = self._loss(predicted, self._targets[frames])
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total += float(loss.detach()) * len(batch)
+        return total / len(order)
+
+    def result(self) -> TrainResult:
+        """The outcome, with the weights of the best epoch, on the processor."""
+        network = self.potential.network
+        network.load_state_dict(self._best_weights)
+        network.eval()
+        return TrainResult(
+            self.potential.to("cpu"), self.best_epoch, self.best_error, self.history, self.seconds
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on: plain numbers, texts and tensors.
+
+        A training with the same data, settings and seed that is given this by `restore` goes on
+        as if it had never been stopped, to the last bit on the same kind of machine.
+        """
+        optimizer = self._optimizer.state_dict()
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_error": self.best_error,
+            "seconds": self.seconds,
+            "history": self.history,
+            "settings": self.settings.to_dict(),
+            "seed": self.seed,
+            "numpy_random": self._rng.bit_generator.state,
+            "schedule": self._schedule.state_dict(),
+            "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]],
+            "torch_random": self._torch_state,
+            "weights": {k: v.cpu() for k, v in self.potential.network.state_dict().items()},
+            "best_weights": {k: v.cpu() for k, v in self._best_weights.items()},
+            "moments": {
+                f"{index}/{k}": v.cpu()
+                for index, moments in optimizer["state"].items()
+                for k, v in moments.items()
+            },
+        }
+        if self.device.type == "cuda":
+            state["cuda_random"] = self._cuda_state
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the `state` of a training with the same data, settings and seed.
+
+        Raises
+        ------
+        HpoptError
+            When the state is of another training.
+        """
+        if state["settings"] != self.settings.to_dict() or state["seed"] != self.seed:
+            raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
+        self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
+        self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
+        self.history = list(state["history"])
+        self._rng.bit_generator.state = state["numpy_random"]
+        self._torch_state = state["torch_random"]
+        if self.device.type == "cuda" and "cuda_random" in state:
+            self._cuda_state = state["cuda_random"]
+        self.potential.network.load_state_dict(state["weights"])
+        self._best_weights = {k: v.to(self.device) for k, v in state["best_weights"].items()}
+        optimizer = self._optimizer.state_dict()
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in state["moments"].items():
+            index, key = name.split("/")
+            moments.setdefault(int(index), {})[key] = value
+        groups = [
+            {**saved, "params": own["params"]}
+            for saved, own in zip(state["groups"], optimizer["param_groups"])
+        ]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
 
 
 def _atoms_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 CONFIG = "hpopt"
 FINGERPRINT = "hpopt_store_fingerprint"
+#: Finished trials that the study shall have.
+TRIALS = "hpopt_trials"
+#: Number of workers that have ever worked on the study.
+WORKERS = "hpopt_workers"
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ def study_config(study: optuna.Study) -> StudyConfig:
     return StudyConfig(**values)
 
 
-def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStorage, *, worker: int = 0):
+def make_study(
+    name: str, config: StudyConfig, storage: optuna.storages.BaseStorage, *, trials: int | None = None
+) -> optuna.Study:
     """Create a study, or load it when it exists with the same configuration.
 
     The store may have moved, to a cluster for example, as long as it holds the same data.
@@ -117,8 +123,8 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
     name : str
     config : StudyConfig
     storage : optuna storage
-    worker : int
-        Number of the process, see `hpopt_lib.tuning.samplers.make_sampler`.
+    trials : int, optional
+        Finished trials that the study shall have; kept with it, for all its workers.
 
     Raises
     ------
@@ -127,21 +133,33 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
     """
     import optuna
 
-    sampler = make_sampler(config.sampler, seed=config.seed, space=config.search_space(), worker=worker)
+    from hpopt_lib.tuning.gate import gate_of
+    from hpopt_lib.tuning.storage import files_folder, is_file
+
+    # bad names must not become a study
+    make_sampler(config.sampler, seed=config.seed, space=config.search_space())
+    make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
     fingerprint = Store.open(config.store).fingerprint
-    pruner = make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
-    try:
-        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
-    except KeyError:
-        study = optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, pruner=pruner, direction="minimize"
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([config.metric])
-        study.set_user_attr(CONFIG, asdict(config))
-        study.set_user_attr(FINGERPRINT, fingerprint)
-        return study
+    address = getattr(storage, "hpopt_address", None)
+    locks = files_folder(address) if address and is_file(address) else None
+    with gate_of(storage, locks, name):  # several commands may start at once
+        try:
+            study = optuna.load_study(study_name=name, storage=storage)
+        except KeyError:
+            study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([config.metric])
+            study.set_user_attr(CONFIG, asdict(config))
+            study.set_user_attr(FINGERPRINT, fingerprint)
+        else:
+            _check_same(study, config, fingerprint)
+        if trials is not None and study.user_attrs.get(TRIALS) != trials:
+            study.set_user_attr(TRIALS, trials)
+    return study
+
+
+def _check_same(study: optuna.Study, config: StudyConfig, fingerprint: str) -> None:
     earlier = asdict(study_config(study))
     differences = [
         f"{key} ({earlier[key]!r}, now {new!r})" if key != "space" else "space (another text)"
@@ -152,12 +170,50 @@ def open_study(name: str, config: StudyConfig, storage: optuna.storages.BaseStor
         differences.append(f"store (other data than {earlier['store']} held)")
     if differences:
         raise HpoptError(
-            f"study {name!r}: exists with other settings: {', '.join(differences)}",
+            f"study {study.study_name!r}: exists with other settings: {', '.join(differences)}",
             remedy="choose another --study name, or repeat the settings it was made with",
         )
     if earlier["store"] != config.store:
         study.set_user_attr(CONFIG, asdict(config))
-    return study
+
+
+def join_study(
+    name: str, storage: optuna.storages.BaseStorage, *, worker: int, store: str | None = None
+) -> tuple[optuna.Study, StudyConfig]:
+    """Load a study with the sampler and pruner of one worker.
+
+    Parameters
+    ----------
+    name : str
+    storage : optuna storage
+    worker : int
+        Number of the worker, see `hpopt_lib.tuning.samplers.make_sampler`.
+    store : str, optional
+        A copy of the study's store, on the disk of the worker's node for example.
+
+    Raises
+    ------
+    HpoptError
+        When there is no such study, or the store holds other data than the study's.
+    """
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        raise HpoptError(
+            f"study {name!r}: not in this storage", remedy="make it with hpopt study create or hpopt tune"
+        ) from None
+    config = study_config(study)
+    if store is not None:
+        config = replace(config, store=store_path(store))
+    if Store.open(config.store).fingerprint != study.user_attrs.get(FINGERPRINT):
+        raise HpoptError(
+            f"{config.store}: other data than the study's store held", remedy="copy the store again"
+        )
+    study.sampler = make_sampler(config.sampler, seed=config.seed, space=config.search_space(), worker=worker)
+    study.pruner = make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
+    return study, config
 
 
 def finished(study: optuna.Study) -> int:

@@ -53,7 +53,7 @@ class Endpoint:
 
 
 def hpopt_home() -> Path:
-    """Folder of what belongs to the user and not to one folder of work: ``$HPOPT_HOME``, else ``~/.hpopt``."""
+    """Folder of what belongs to the user, wherever the work is: ``$HPOPT_HOME``, else ``~/.hpopt``."""
     return Path(os.environ.get("HPOPT_HOME") or Path.home() / ".hpopt")
 
 

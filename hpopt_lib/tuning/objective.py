@@ -1,16 +1,26 @@
-"""What a trial does: draw hyperparameters, train, report the validation error, be pruned."""
+"""What a trial does: draw hyperparameters, train, report the validation error, be pruned or stopped."""
 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.metrics import energy_metrics, skill
+from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
+from hpopt_lib.potential.evaluation import baseline_energies
+from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, Dataset, TrainingDivergedError, train
-from hpopt_lib.tuning.interrupts import Interrupts
+from hpopt_lib.potential.training import OBJECTIVE, Dataset, Training, TrainResult
+from hpopt_lib.progress import say
+from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
+from hpopt_lib.tuning.janitor import root_number
 
 if TYPE_CHECKING:
     import optuna
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Name and unit of the number that studies minimise.
 METRIC = f"validation_{OBJECTIVE}"
+#: Seconds between two checkpoints of a running trial, so that a killed worker costs little.
+CHECKPOINT_EVERY_S = 60.0
 
 
 @dataclass
@@ -35,12 +47,19 @@ class Objective:
     data : Dataset
     space : SearchSpace
     seed : int
-        Of the study; the seed of a training depends on it, the trial's number and the repeat.
+        Of the study; the seed of a training depends on it, the number of the trial's first
+        attempt and the repeat.
     repeats : int
     report_repeats : bool
         Whether the pruner compares repeats instead of epochs.
     stops : Interrupts
-        Lets an interrupt end the training, but not a report on its way to the storage.
+        Tells after every epoch whether to stop, and holds signals back during a report.
+    checkpoint : callable, optional
+        Gives the path of a trial's checkpoint by the number of its first attempt.
+    device : str
+        Where PyTorch computes.
+    on_result : callable, optional
+        Called with the trial and the history of its last training before its result is told.
     """
 
     data: Dataset
@@ -49,6 +68,9 @@ class Objective:
     repeats: int = 1
     report_repeats: bool = False
     stops: Interrupts = field(default_factory=Interrupts)
+    checkpoint: Callable[[int], Path] | None = None
+    device: str = "cpu"
+    on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train and return the objective.
@@ -57,56 +79,139 @@ class Objective:
         ------
         optuna.TrialPruned
             When the pruner stops the trial.
+        TrialStopped
+            When a signal or the time limit stops it; the checkpoint is stored.
         TrainingDivergedError
-            When the loss is no longer finite; the reason is kept as the trial's ``failure``.
+            When the loss is no longer finite.
         """
+        return _Attempt(self, trial).run()
+
+
+class _Attempt:
+    """One go at a trial: from its start, or from the checkpoint of an earlier attempt."""
+
+    def __init__(self, objective: Objective, trial: optuna.Trial) -> None:
+        self.of, self.trial, self.stops = objective, trial, objective.stops
+        self.settings = TrainSettings.from_dict(objective.space.suggest(trial))
+        trial.set_user_attr("settings", self.settings.to_dict())
+        frozen = trial.study._storage.get_trial(trial._trial_id)
+        self.root, self.reported = root_number(frozen), set(frozen.intermediate_values)
+        self.path = objective.checkpoint(self.root) if objective.checkpoint else None
+        self.errors: list[float] = []
+        self.epochs = 0
+        self.last_save = time.monotonic()
+
+    def run(self) -> float:
+        """Train all repeats; see `Objective.__call__`."""
+        state = self._load()
+        if state is not None:
+            self.errors, self.epochs = list(state["errors"]), int(state["epochs"])
+        for repeat in range(len(self.errors), self.of.repeats):
+            result = self._train(repeat, state)
+            state = None
+            self.errors.append(result.best_error)
+            if self.of.report_repeats:
+                if repeat not in self.reported:
+                    self.trial.report(result.best_error, step=repeat)
+                if repeat + 1 < self.of.repeats and self.trial.should_prune():
+                    break  # the Wilcoxon pruner asks for the mean so far
+        self._describe(result)
+        return float(np.mean(self.errors))
+
+    def _train(self, repeat: int, state: dict[str, Any] | None) -> TrainResult:
+        seed = training_seed(self.of.seed, self.root, repeat)
+        training = Training(self.of.data, self.settings, seed=seed, device=self.of.device)
+        if state is not None:
+            training.restore(state)
+            for record in training.history:
+                self._report(repeat, int(record["epoch"]), record, may_prune=False)
+        while not training.finished:
+            start = time.monotonic()
+            with self.stops.allowed():
+                record = training.step()
+            self.epochs += 1
+            self._report(repeat, training.epoch, record, may_prune=training.epoch < self.settings.epochs)
+            self._stop_or_save(repeat, training, time.monotonic() - start)
+        return training.result()
+
+    def _report(self, repeat: int, epoch: int, record: dict[str, float], *, may_prune: bool) -> None:
         import optuna
 
-        settings = TrainSettings.from_dict(self.space.suggest(trial))
-        trial.set_user_attr("settings", settings.to_dict())
-        errors, epochs = [], 0
+        if repeat > 0 or self.of.report_repeats:
+            return
+        if epoch not in self.reported:
+            self.trial.report(record[METRIC], step=epoch)
+        # a trial that has paid for its last epoch has a result: keep it
+        if may_prune and self.trial.should_prune():
+            self.trial.set_user_attr("epochs", self.epochs)
+            raise optuna.TrialPruned(f"pruned in epoch {epoch}")
 
-        for repeat in range(self.repeats):
+    def _stop_or_save(self, repeat: int, training: Training, epoch_s: float) -> None:
+        reason = "" if training.finished else self.stops.should_stop(epoch_s)
+        if self.path is None:
+            if reason:
+                raise TrialStopped(reason)
+            return
+        if reason or time.monotonic() - self.last_save > CHECKPOINT_EVERY_S:
+            last = repeat - 1 if self.of.report_repeats else training.epoch if repeat == 0 else 10**9
+            state = {
+                **training.state(),
+                "errors": self.errors,
+                "epochs": self.epochs,
+                "reported_epoch": last,
+            }
+            save_checkpoint(self.path, state)
+            self.last_save = time.monotonic()
+        if reason:
+            raise TrialStopped(f"{reason} after epoch {training.epoch}")
 
-            def on_epoch(epoch: int, record: dict[str, float], repeat: int = repeat) -> None:
-                nonlocal epochs
-                epochs += 1
-                if repeat == 0 and not self.report_repeats:
-                    with self.stops.held():
-                        trial.report(record[METRIC], step=epoch)
-                        # a trial that has paid for its last epoch has a result: keep it
-                        if epoch < settings.epochs and trial.should_prune():
-                            trial.set_user_attr("epochs", epochs)
-                            raise optuna.TrialPruned(f"pruned in epoch {epoch}")
+    def _load(self) -> dict[str, Any] | None:
+        if self.path is None:
+            return None
+        try:
+            state = load_checkpoint(self.path)
+        except HpoptError as error:
+            say(f"{error.problem}: trial {self.trial.number} starts again")
+            return None
+        if state is None or state["settings"] != self.settings.to_dict():
+            return None
+        say(f"trial {self.trial.number}: goes on after epoch {state['epoch']} of trial {self.root}")
+        return state
 
-            try:
-                with self.stops.allowed():
-                    result = train(
-                        self.data,
-                        settings,
-                        seed=training_seed(self.seed, trial.number, repeat),
-                        on_epoch=on_epoch,
-                    )
-            except TrainingDivergedError as error:
-                trial.set_user_attr("failure", error.problem)
-                raise
-            except KeyboardInterrupt:
-                trial.set_user_attr("failure", "interrupted")
-                raise
-            errors.append(result.best_error)
-            if self.report_repeats:
-                trial.report(result.best_error, step=repeat)
-                if repeat + 1 < self.repeats and trial.should_prune():
-                    trial.set_user_attr("epochs", epochs)
-                    return float(np.mean(errors))  # the Wilcoxon pruner asks for the mean so far
-        trial.set_user_attr("epochs", epochs)
+    def _describe(self, result: TrainResult) -> None:
+        trial = self.trial
+        trial.set_user_attr("epochs", self.epochs)
         trial.set_user_attr("best_epoch", result.best_epoch)
-        trial.set_user_attr("repeat_errors", errors)
+        trial.set_user_attr("repeat_errors", self.errors)
         trial.set_user_attr("learning_curve", [record["train_loss"] for record in result.history])
-        return float(np.mean(errors))
+        for name, value in validation_scores(result.potential, self.of.data).items():
+            trial.set_user_attr(name, value)
+        if self.of.on_result is not None:
+            try:
+                self.of.on_result(trial, result.history)
+            except Exception as error:  # a figure is not worth a trial
+                say(f"trial {trial.number}: its learning curve could not be stored: {error}")
+
+
+def validation_scores(potential: Potential, data: Dataset) -> dict[str, float]:
+    """Errors of a potential on the validation split in two units, and its skill over both baselines.
+
+    Returns
+    -------
+    dict of str to float
+        ``energy_mae_mev_per_atom``, ``energy_mae_ev``, ``skill_over_median``, ``skill_over_linear``; a skill
+        is missing where the baseline has no error.
+    """
+    split = data.validation
+    metrics = energy_metrics(split.energy, potential.predict(split), split.n_atoms)
+    scores = {name: metrics[name] for name in (OBJECTIVE, "energy_mae_ev")}
+    for name, energies in baseline_energies(data.train, data.reference, split).items():
+        if (error := energy_metrics(split.energy, energies, split.n_atoms)[OBJECTIVE]) > 0:
+            scores[f"skill_over_{name}"] = skill(metrics[OBJECTIVE], error)
+    return scores
 
 
 def training_seed(study_seed: int, trial_number: int, repeat: int) -> int:
-    """Seed of one training: the same for the same study seed, trial and repeat."""
+    """Seed of one training: the same for the same study seed, first attempt and repeat."""
     text = f"{study_seed}/{trial_number}/{repeat}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "little")

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
-import warnings
+import socket
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.tuning.endpoint import NAME, read_endpoint, server_folder
 
 if TYPE_CHECKING:
     import optuna
 
+    from hpopt_lib.tuning.resilient import ResilientStorage
+
 DEFAULT_STORAGE = "sqlite:///hpopt.db"
-#: A running trial beats every so often; without a beat for the grace period it counts as dead.
-HEARTBEAT_INTERVAL_S = 30
-HEARTBEAT_GRACE_S = 300
+FORMS = "write sqlite:///FILE, journal:///FILE, mysql+pymysql://… or the name of a server of hpopt db"
+#: For every server: connections are tested before use and renewed in time, since servers close idle ones; a
+#: worker holds two (one for the heartbeat), and each sees what the others have committed.
+SERVER_OPTIONS = {
+    "pool_pre_ping": True,
+    "pool_recycle": 1800,
+    "pool_size": 2,
+    "max_overflow": 4,
+    "isolation_level": "READ COMMITTED",
+}
+TIMEOUTS_S = {"connect_timeout": 10, "read_timeout": 120, "write_timeout": 120}
 
 
-def open_storage(address: str | None = None, *, create: bool = True) -> optuna.storages.BaseStorage:
+def open_storage(
+    address: str | None = None, *, create: bool = True, max_outage: float | None = None
+) -> optuna.storages.BaseStorage:
     """Open a storage by its address.
 
     Parameters
     ----------
     address : str, optional
-        ``sqlite:///FILE`` (the default, ``sqlite:///hpopt.db``), ``journal:///FILE`` or any
-        other address that SQLAlchemy knows, such as ``mysql+pymysql://…``.
+        ``sqlite:///FILE`` (the default, ``sqlite:///hpopt.db``), ``journal:///FILE``, the name of a
+        server that ``hpopt db init`` made, or any other address that SQLAlchemy knows, such as
+        ``mysql+pymysql://…``.
     create : bool
-        Whether a file that does not exist may be made.
+        Whether a file that does not exist may be made, and a server that is down be waited for.
+    max_outage : float, optional
+        Seconds that a call waits for a server that went away; 900 by default, or what the
+        environment variable ``HPOPT_MAX_OUTAGE_S`` says.
 
     Raises
     ------
@@ -35,20 +55,33 @@ def open_storage(address: str | None = None, *, create: bool = True) -> optuna.s
         For an unknown kind of address, a missing or foreign file, or a server that does not
         answer. Passwords do not appear in messages.
     """
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
     address = address or DEFAULT_STORAGE
-    kind, separator, rest = address.partition("://")
+    backend = _open(address, create, max_outage)
+    # who holds a study can find the files that belong to it
+    backend.hpopt_address = _absolute(address)
+    return backend
+
+
+def _absolute(address: str) -> str:
+    """The address, good in any folder."""
+    if not is_file(address):
+        return address
+    return f"{address.partition('://')[0]}:///{storage_file(address).absolute()}"
+
+
+def is_file(address: str) -> bool:
+    """Whether an address names a storage in a file, for the processes of one machine."""
+    return address.startswith(("sqlite://", "journal://"))
+
+
+def _open(address: str, create: bool, max_outage: float | None) -> Any:
+    kind, separator, _ = address.partition("://")
     if not separator:
-        raise HpoptError(
-            f"--storage: {mask(address)!r} is no storage address",
-            remedy="write sqlite:///FILE or journal:///FILE",
-        )
+        if not NAME.fullmatch(address) or Path(address).suffix in (".db", ".sqlite", ".journal", ".log"):
+            raise HpoptError(f"--storage: {mask(address)!r} is no storage address", remedy=FORMS)
+        return _open_server(address, max_outage, wait=create)
     if kind in ("sqlite", "journal"):
-        path = Path(rest.removeprefix("/"))
-        if not str(rest).strip("/"):
-            raise HpoptError(f"--storage: {address!r} names no file", remedy=f"write {kind}:///FILE")
+        path = storage_file(address)
         if not create and not path.exists():
             raise HpoptError(
                 f"{path}: no such study storage", remedy="name it with --storage, or run hpopt tune first"
@@ -60,23 +93,123 @@ def open_storage(address: str | None = None, *, create: bool = True) -> optuna.s
         if kind == "journal":
             return _open_journal(path)
         _check_sqlite(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # dead workers are known by their locks, see presence.py: no heartbeat needs to be written
+        return _open_database(
+            address, {"connect_args": {"timeout": 60}}, max_outage=max_outage, heartbeat=False
+        )
+    options: dict[str, Any] = (
+        dict(SERVER_OPTIONS) if kind.startswith(("mysql", "mariadb")) else {"pool_pre_ping": True}
+    )
+    if kind == "mysql+pymysql":
+        options["connect_args"] = dict(TIMEOUTS_S)
+    # somebody who typed an address wants to know at once when nobody answers there
+    backend = _open_database(address, options, max_outage=0)
+    backend.max_outage = _max_outage(max_outage)
+    return backend
+
+
+def storage_file(address: str) -> Path:
+    """The file of an ``sqlite:///`` or ``journal:///`` address."""
+    kind, _, rest = address.partition("://")
+    if not rest.strip("/"):
+        raise HpoptError(f"--storage: {address!r} names no file", remedy=f"write {kind}:///FILE")
+    return Path(rest.removeprefix("/"))
+
+
+def files_folder(address: str | None = None) -> Path:
+    """Shared folder of what belongs to the studies of a storage beside the database.
+
+    It holds ``checkpoints/STUDY/`` and ``artifacts/``: ``FILE-files`` beside the file of an SQLite
+    or journal storage, ``files`` in the folder of a server of ``hpopt db``, and for other
+    addresses the folder ``$HPOPT_FILES``, else ``hpopt-files`` here.
+    """
+    address = address or DEFAULT_STORAGE
+    kind, separator, _ = address.partition("://")
+    if not separator:
+        return server_folder(address) / "files"
+    if kind in ("sqlite", "journal"):
+        path = storage_file(address).absolute()
+        return path.with_name(f"{path.name}-files")
+    return Path(os.environ.get("HPOPT_FILES") or "hpopt-files").absolute()
+
+
+def _max_outage(given: float | None) -> float:
+    from hpopt_lib.tuning.resilient import MAX_OUTAGE_S, setting
+
+    return setting("HPOPT_MAX_OUTAGE_S", MAX_OUTAGE_S) if given is None else given
+
+
+def _open_server(name: str, max_outage: float | None, *, wait: bool) -> optuna.storages.BaseStorage:
+    """A storage on a server of `hpopt db`, wherever it is at the moment."""
+    folder = server_folder(name)
+    try:
+        import pymysql
+    except ImportError as error:
+        raise HpoptError(
+            "--storage: the package pymysql is not installed", remedy="run pip install 'pymysql[rsa]'"
+        ) from error
+
+    def connect() -> Any:
+        # read at every connection: the server may have moved to another node since the last one
+        endpoint = read_endpoint(folder)
+        if endpoint is None:
+            # the code of "cannot connect", so that workers wait for it as for a server that is down
+            raise pymysql.err.OperationalError(2003, f"server {name!r} is not running")
+        own_node = (
+            endpoint.socket and endpoint.node == socket.gethostname() and Path(endpoint.socket).exists()
+        )
+        return pymysql.connect(
+            host=endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=endpoint.password,
+            database=endpoint.database,
+            unix_socket=endpoint.socket if own_node else None,
+            charset="utf8mb4",
+            **TIMEOUTS_S,
+        )
+
+    if read_endpoint(folder) is None and not wait:
+        raise HpoptError(
+            f"server {name!r}: not running", remedy=f"start it with hpopt db start {name}, or submit its job"
+        )
+    return _open_database(
+        "mysql+pymysql://", {**SERVER_OPTIONS, "creator": connect}, max_outage=max_outage, shown=name
+    )
+
+
+def _open_database(
+    address: str,
+    options: dict[str, Any],
+    *,
+    max_outage: float | None,
+    heartbeat: bool = True,
+    shown: str | None = None,
+) -> ResilientStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hpopt_lib.tuning.resilient import ResilientStorage
+
+    for attempt in range(10):
         try:
-            return optuna.storages.RDBStorage(
-                address,
-                heartbeat_interval=HEARTBEAT_INTERVAL_S,
-                grace_period=HEARTBEAT_GRACE_S,
-                engine_kwargs={"connect_args": {"timeout": 60}}
-                if kind == "sqlite"
-                else {"pool_pre_ping": True},
+            return ResilientStorage(
+                address, engine_kwargs=options, max_outage=_max_outage(max_outage), heartbeat=heartbeat
             )
         except (SQLAlchemyError, RuntimeError, ImportError) as error:
+            # processes that open an empty database at the same moment make its tables at the same moment
+            if isinstance(error, SQLAlchemyError) and _FIRST_USE.search(str(error)) and attempt < 9:
+                time.sleep(random.uniform(0.05, 0.3))
+                continue
             reason = mask(str(getattr(error, "orig", None) or error)).splitlines()[0]
+            start = f"start it with hpopt db start {shown}"
             raise HpoptError(
-                f"--storage: {mask(address)} cannot be opened: {reason}",
-                remedy="correct the address, see hpopt tune --help",
+                f"--storage: {shown or mask(address)} cannot be opened: {reason}",
+                remedy=start if shown else "correct the address, see hpopt tune --help",
             ) from error
+    raise AssertionError("unreachable")
+
+
+_FIRST_USE = re.compile("already exists|Duplicate entry|UNIQUE constraint|doesn't exist|no such table")
 
 
 def _check_sqlite(path: Path) -> None:

@@ -6,25 +6,66 @@ from typing import TYPE_CHECKING
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.config import StudyConfig, finished, open_study, store_path, study_config
-from hpopt_lib.tuning.interrupts import interruptible
+from hpopt_lib.tuning.config import StudyConfig, finished, make_study, store_path, study_config
+from hpopt_lib.tuning.processes import work
 from hpopt_lib.tuning.storage import open_storage
-from hpopt_lib.tuning.workers import work, work_in_processes
+from hpopt_lib.tuning.workers import WorkerOptions
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["StudyConfig", "finished", "open_study", "store_path", "study_config", "tune"]
+__all__ = ["StudyConfig", "create_study", "finished", "store_path", "study_config", "tune"]
+
+
+def create_study(
+    name: str, config: StudyConfig, *, trials: int | None = None, storage: str | None = None
+) -> optuna.Study:
+    """Make a study, or load it when it exists with the same settings, without running a trial.
+
+    Parameters
+    ----------
+    name : str
+    config : StudyConfig
+    trials : int, optional
+        Finished trials that the study shall have in total.
+    storage : str, optional
+        Address, see `hpopt_lib.tuning.storage.open_storage`.
+
+    Returns
+    -------
+    optuna.Study
+
+    Raises
+    ------
+    HpoptError
+        For bad settings, or when a study of that name has others.
+    """
+    import optuna
+
+    if trials is not None and trials < 1:
+        raise HpoptError(f"--trials {trials}: too few", remedy="give at least 1")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    config.dataset()  # bad data must not become a study
+    return make_study(name, config, open_storage(storage), trials=trials)
 
 
 def tune(
-    name: str, config: StudyConfig, *, trials: int, storage: str | None = None, jobs: int = 1
+    name: str,
+    config: StudyConfig,
+    *,
+    trials: int,
+    storage: str | None = None,
+    jobs: int = 1,
+    options: WorkerOptions | None = None,
+    deadline: float | None = None,
 ) -> optuna.Study:
     """Bring a study to a number of finished trials.
 
     The number is a property of the study: calling again with the same number does nothing,
-    with a higher one goes on. Failed trials do not count. An interrupt (Ctrl-C, SIGTERM)
-    fails the running trials and keeps all finished ones.
+    with a higher one goes on, and several calls at once, on several machines, share it. Failed
+    trials do not count. When told to stop (Ctrl-C, SIGTERM, SIGUSR1, the deadline) the running
+    trials stop at the end of an epoch and are in the queue for the next call, which continues
+    them from their checkpoints.
 
     Parameters
     ----------
@@ -38,6 +79,9 @@ def tune(
     jobs : int
         Processes, each with one thread and a seed of its own. One process gives the same
         trials for the same seed; several do not, since they see each other's results.
+    options : WorkerOptions, optional
+    deadline : float, optional
+        Time (Unix, in seconds) at which the job ends.
 
     Returns
     -------
@@ -47,27 +91,21 @@ def tune(
     ------
     HpoptError
         For bad settings, or when twenty trials in a row failed.
+    KeyboardInterrupt
+        When it was told to stop before the study was done.
     """
-    import optuna
-
     if trials < 1 or jobs < 1:
         raise HpoptError(f"--trials {trials} --jobs {jobs}: too few", remedy="give at least 1")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config.dataset()  # bad data must not become a study
-    study = open_study(name, config, open_storage(storage))
+    study = create_study(name, config, storage=storage)
     before = finished(study)
     if before >= trials:
         say(f"study {name}: has {before} finished trials, {trials} asked for: nothing to do")
         return study
+    create_study(name, config, trials=trials, storage=storage)
     say(f"study {name}: {before} of {trials} trials finished; {jobs} process{'es' * (jobs > 1)}")
-    jobs = min(jobs, trials - before)
-    # every worker gets a number that no worker of this study had before, so that draws differ
-    first = 1000 * len(study.get_trials(deepcopy=False))
-    if jobs > 1:
-        work_in_processes(name, config, storage, trials, jobs=jobs, first_worker=first)
-    if finished(study) < trials:  # also when the budget went to a trial whose process had died earlier
-        with interruptible() as stops:
-            work(name, config, storage, trials, worker=first + (jobs if jobs > 1 else 0), stops=stops)
+    options = options or WorkerOptions()
+    if not work(name, storage, options, jobs=min(jobs, trials - before), deadline=deadline):
+        raise KeyboardInterrupt
     if (now := finished(study)) < trials:
-        say(f"study {name}: the grid has no further point, {now} trials finished")
+        say(f"study {name}: the search space has no further point, {now} trials finished")
     return study

@@ -1,193 +1,293 @@
-"""The processes that share a study's trials, and how they stop."""
+"""One worker: it takes trials of a study, one after the other, until the study has enough."""
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
-import signal
-import threading
+import time
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.config import StudyConfig, finished, open_study
-from hpopt_lib.tuning.interrupts import Interrupts, interruptible
+from hpopt_lib.tuning.config import TRIALS, WORKERS, finished, join_study
+from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
+from hpopt_lib.tuning.janitor import Janitor, backend_of, checkpoint_path
 from hpopt_lib.tuning.objective import Objective
-from hpopt_lib.tuning.storage import DEFAULT_STORAGE, mask, open_storage
+from hpopt_lib.tuning.origin import origin, resolve_device
+from hpopt_lib.tuning.presence import WORKER
+from hpopt_lib.tuning.storage import open_storage
 
 if TYPE_CHECKING:
     import optuna
 
 MAX_FAILURES_IN_A_ROW = 20
+#: A worker that draws known points only, so many times in a row, says so and stops.
+MAX_DUPLICATES_IN_A_ROW = 50
 
 
-class _Gate:
-    """Lets one worker at a time look at the budget and start its trial."""
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What may differ between the workers of a study.
 
-    def __init__(self, lock: Any, stops: Interrupts) -> None:
-        self.lock, self.stops, self.held = lock, stops, False
+    Attributes
+    ----------
+    trials : int or None
+        Finished trials that the study shall have; what is kept with the study when None.
+    store : str or None
+        A copy of the study's store, on the disk of the node for example.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    on_result : callable or None
+        See `hpopt_lib.tuning.objective.Objective`; a function of a module, since it goes to other processes.
+    """
 
-    def acquire(self) -> None:
-        if self.lock is not None:
-            while not self.lock.acquire(timeout=0.5):
-                self.stops.check()
-            self.held = True
-
-    def release(self) -> None:
-        if self.held:
-            self.held = False
-            self.lock.release()
+    trials: int | None = None
+    store: str | None = None
+    device: str = "cpu"
+    on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
 
-def work(
-    name: str,
-    config: StudyConfig,
-    storage: str | None,
-    trials: int,
-    *,
-    worker: int,
-    stops: Interrupts,
-    gate: Any = None,
-) -> None:
-    """Run trials until the study has enough; one process's share."""
-    import optuna
-    import torch
-    from optuna.trial import TrialState
+class Worker:
+    """A worker of a study.
 
-    torch.set_num_threads(1)
-    # a spawned process starts afresh; Optuna would warn of every failed trial with a traceback
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = open_study(name, config, open_storage(storage), worker=worker)
-    objective = Objective(
-        config.dataset(),
-        config.search_space(),
-        seed=config.seed,
-        repeats=config.repeats,
-        report_repeats=config.pruner == "wilcoxon",
-        stops=stops,
-    )
-    passage = _Gate(gate, stops)
-    earlier = len(study.get_trials(deepcopy=False))
+    Parameters
+    ----------
+    name : str
+        Of the study.
+    address : str or None
+        Of its storage.
+    options : WorkerOptions
+    stops : Interrupts
 
-    def run(trial: optuna.Trial) -> float:
-        passage.release()
-        return objective(trial)
+    Raises
+    ------
+    HpoptError
+        When the study or its store is not there.
+    """
 
-    def show(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        total = finished(study)
-        value = (
-            f"{trial.value:.2f} meV/atom" if trial.value is not None else trial.user_attrs.get("failure", "")
+    def __init__(self, name: str, address: str | None, options: WorkerOptions, stops: Interrupts) -> None:
+        import optuna
+        import torch
+
+        torch.set_num_threads(1)
+        # a spawned process starts afresh; Optuna would warn of every failed trial with a traceback
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.name, self.options, self.stops = name, options, stops
+        self.device = resolve_device(options.device)
+        storage = open_storage(address)
+        self.study, config = join_study(name, storage, worker=0, store=options.store)
+        data = config.dataset()
+        self.janitor = Janitor(self.study)
+        with self.janitor.gate():
+            self.number = int(self.study.user_attrs.get(WORKERS, 0))
+            self.study.set_user_attr(WORKERS, self.number + 1)
+        self.study, config = join_study(name, storage, worker=self.number, store=options.store)
+        self.janitor = Janitor(self.study)
+        self.janitor.presence.enter(self.number)
+        self.space = config.search_space()
+        self.objective = Objective(
+            data,
+            self.space,
+            seed=config.seed,
+            repeats=config.repeats,
+            report_repeats=config.pruner == "wilcoxon",
+            stops=stops,
+            checkpoint=self._checkpoint if self.janitor.files is not None else None,
+            device=self.device,
+            on_result=options.on_result,
         )
-        say(f"trial {trial.number}: {trial.state.name.lower()} {value} ({total} of {trials})")
+        self.earlier = len(self.study.get_trials(deepcopy=False))
+        self.duplicates = 0
 
-    def run_one() -> bool:
-        """Run a trial unless the study has enough."""
-        passage.acquire()
-        try:
-            counted = study.get_trials(
-                deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    def _checkpoint(self, root: int) -> Path:
+        assert self.janitor.files is not None
+        return checkpoint_path(self.janitor.files, self.name, root)
+
+    def wanted(self) -> int:
+        """Finished trials that the study shall have."""
+        wanted = self.options.trials or self.study.user_attrs.get(TRIALS)
+        if wanted is None:
+            raise HpoptError(
+                f"study {self.name!r}: it is not known how many trials it shall have", remedy="pass --trials"
             )
-            if len(counted) >= trials and (gate is not None or finished(study) >= trials):
-                return False
-            if _grid_is_exhausted(study):
-                return False
-            last = study.get_trials(deepcopy=False)[earlier:][-MAX_FAILURES_IN_A_ROW:]
-            if len(last) == MAX_FAILURES_IN_A_ROW and all(t.state == TrialState.FAIL for t in last):
-                raise HpoptError(
-                    f"study {name!r}: the last {MAX_FAILURES_IN_A_ROW} trials failed "
-                    f"({last[-1].user_attrs.get('failure', 'see the messages above')})",
-                    remedy="narrow the search space (usually lr) or mend the data",
+        return int(wanted)
+
+    def run(self) -> bool:
+        """Take trials until the study has enough; False when told to stop before."""
+        pause = 0.2
+        try:
+            while not self.stops.should_stop():
+                for number in self.janitor.requeue_lost():
+                    say(f"trial {number}: its worker died; it is in the queue again")
+                trial = self._take()
+                if trial is None:
+                    if finished(self.study) >= self.wanted() or self._exhausted():
+                        return True
+                    # the rest is with other workers; one of them may die and leave its trial
+                    time.sleep(pause)
+                    pause = min(1.5 * pause, 5.0)
+                    continue
+                pause = 0.2
+                self._run_trial(trial)
+            say(f"worker {self.number}: {self.stops.reason}; the study is not done yet")
+            return False
+        finally:
+            self.janitor.presence.leave()
+
+    def _take(self) -> int | None:
+        """Reserve a trial, from the queue or a new one; None when none is left to start."""
+        from optuna.trial import TrialState
+
+        with self.janitor.gate():
+            self._check_failures()
+            trial_id = self.study._pop_waiting_trial_id()
+            if trial_id is None:
+                counted = self.study.get_trials(
+                    deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
                 )
+                if len(counted) >= self.wanted() or self._exhausted():
+                    return None
+                trial_id = self.study._storage.create_new_trial(self.study._study_id)
+            storage = self.study._storage
+            if (backend := backend_of(self.study)) and getattr(backend, "heartbeat_interval", None):
+                backend.record_heartbeat(trial_id)
+            storage.set_trial_user_attr(trial_id, WORKER, self.number)
+        return trial_id
+
+    def _check_failures(self) -> None:
+        """Raise when the last twenty trials of this run all failed in their training."""
+        from optuna.trial import TrialState
+
+        last = [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)[self.earlier :]
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            or trial.user_attrs.get("cause") == "training"
+        ][-MAX_FAILURES_IN_A_ROW:]
+        if len(last) == MAX_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in last):
+            raise HpoptError(
+                f"study {self.name!r}: the last {MAX_FAILURES_IN_A_ROW} trials failed "
+                f"({last[-1].user_attrs.get('failure', 'see the messages above')})",
+                remedy="narrow the search space (usually lr) or mend the data",
+            )
+
+    def _exhausted(self) -> bool:
+        """Whether every point of a grid has a trial, or only known points were drawn for long."""
+        import optuna
+
+        if self.duplicates >= MAX_DUPLICATES_IN_A_ROW:
+            return True
+        if not isinstance(self.study.sampler, optuna.samplers.GridSampler):
+            return False
+        trials = self.study.get_trials(deepcopy=False)
+        started = {t.system_attrs.get("grid_id") for t in trials} - {None}
+        return len(started) >= self.study.sampler._n_min_trials
+
+    def _run_trial(self, trial_id: int) -> None:
+        import optuna
+        from optuna.storages._heartbeat import get_heartbeat_thread
+        from optuna.trial import TrialState
+
+        # as Study.ask and Study.optimize do: trials are read afresh, and the grid sampler may say that it is done
+        self.study._thread_local.cached_all_trials = None
+        self.study._thread_local.in_optimize_loop = True
+        start = time.monotonic()
+        value: float | None = None
+        state, cause, failure = TrialState.FAIL, "", ""
+        with get_heartbeat_thread(trial_id, self.study._storage):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.optimize(run, n_trials=1, catch=(TrainingDivergedError,), callbacks=[show])
-            return True
-        finally:
-            passage.release()
+                trial = optuna.Trial(self.study, trial_id)
+            try:
+                self._describe(trial)
+                if (twin := self._twin(trial)) is not None:
+                    raise _Duplicate(f"the same hyperparameters as trial {twin}")
+                value, state = self.objective(trial), TrialState.COMPLETE
+            except optuna.TrialPruned:
+                state = TrialState.PRUNED
+            except (TrialStopped, KeyboardInterrupt) as error:
+                reason = str(error) or "interrupted"
+                self._give_back(trial, reason)
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                return
+            except optuna.exceptions.UpdateFinishedTrialError:
+                say(f"trial {trial.number}: was given to another worker, since this one seemed dead")
+                return
+            except TrainingDivergedError as error:
+                cause, failure = "training", error.problem
+            except _Duplicate as error:
+                cause, failure = "duplicate", str(error)
+            except Exception as error:
+                if not _out_of_memory(error):
+                    self.janitor.close(_frozen(trial), f"{type(error).__name__}: {error}", cause="defect")
+                    raise
+                cause, failure = "training", f"out of memory: {str(error).splitlines()[0][:200]}"
+            self._tell(trial, value, state, cause, failure, time.monotonic() - start)
 
-    more = True
-    while more:
-        with stops.held():
-            more = run_one()
+    def _describe(self, trial: optuna.Trial) -> None:
+        """Where and with what the trial runs."""
+        for key, text in (*origin().items(), ("device", self.device)):
+            trial.set_user_attr(key, text)
 
+    def _twin(self, trial: optuna.Trial) -> int | None:
+        """Number of an earlier trial with the same hyperparameters; also draws all of this one's."""
+        from optuna.trial import TrialState
 
-def _grid_is_exhausted(study: optuna.Study) -> bool:
-    """Whether every point of a grid has a trial; Optuna would draw points again."""
-    import optuna
+        frozen = _frozen(trial)
+        if "fixed_params" in frozen.system_attrs or frozen.system_attrs.get("retry_history"):
+            return None  # asked for by somebody
+        if "grid_id" in frozen.system_attrs:
+            return None
+        self.space.suggest(trial)
+        params = trial.params
+        for other in self.study.get_trials(deepcopy=False):
+            if (
+                other.number < trial.number
+                and other.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+                and other.params == params
+            ):
+                return other.number
+        return None
 
-    if not isinstance(study.sampler, optuna.samplers.GridSampler):
-        return False
-    started = {t.system_attrs.get("grid_id") for t in study.get_trials(deepcopy=False)} - {None}
-    return len(started) >= study.sampler._n_min_trials
+    def _give_back(self, trial: optuna.Trial, reason: str) -> None:
+        self.janitor.requeue_own(_frozen(trial), reason)
+        say(f"trial {trial.number}: {reason}; it is in the queue again")
 
+    def _tell(self, trial, value, state, cause, failure, seconds) -> None:
+        import optuna
 
-def _worker(name, config, storage, trials, worker, lock, failures) -> None:
-    try:
-        with interruptible() as stops:
-            work(name, config, storage, trials, worker=worker, stops=stops, gate=lock)
-    except HpoptError as error:
-        failures.put((error.problem, error.remedy))
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def _start(workers: list[Any]) -> None:
-    """Start processes that leave Ctrl-C, which reaches them too, to their parent."""
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
-    try:
-        for process in workers:
-            process.start()
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, previous)
-
-
-def _wait(workers: list[Any]) -> None:
-    """Wait for all; when one was killed, end the others, since it may have held the lock."""
-    alive = {process.sentinel: process for process in workers}
-    while alive:
-        for sentinel in multiprocessing.connection.wait(list(alive)):
-            process = alive.pop(sentinel)
-            process.join()
-            if process.exitcode < 0:
-                for other in alive.values():
-                    other.terminate()
-
-
-def work_in_processes(name, config, storage, trials, *, jobs: int, first_worker: int) -> None:
-    """Share a study's trials among processes, and wait for them."""
-    # spawned, not forked: neither torch's threads nor open databases survive a fork
-    context = multiprocessing.get_context("spawn")
-    lock, failures = context.Lock(), context.SimpleQueue()
-    workers = [
-        context.Process(
-            target=_worker,
-            args=(name, config, storage, trials, first_worker + k, lock, failures),
-            name=f"worker-{k}",
-        )
-        for k in range(jobs)
-    ]
-    with interruptible() as stops:
         try:
-            with stops.held():
-                _start(workers)
-            _wait(workers)
-        except KeyboardInterrupt:
-            for process in workers:
-                process.terminate()
-            for process in workers:
-                process.join()
-            raise
-    if not failures.empty():
-        problem, remedy = failures.get()
-        raise HpoptError(problem, remedy=remedy)
-    if any(process.exitcode for process in workers):
-        codes = ", ".join(str(process.exitcode) for process in workers)
-        raise HpoptError(
-            f"study {name!r} in {mask(storage or DEFAULT_STORAGE)}: a worker ended with an error ({codes})",
-            remedy="see the messages above; finished trials are kept, the same command goes on",
-        )
+            trial.set_user_attr("seconds", round(seconds, 3))
+            if failure:
+                self.janitor.close(_frozen(trial), failure, cause=cause)
+            else:
+                self.study.tell(trial, value, state=state)
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            say(f"trial {trial.number}: was given to another worker, since this one seemed dead")
+            return
+        if self.janitor.files is not None:
+            root = (_frozen(trial).system_attrs.get("retry_history") or [trial.number])[0]
+            self._checkpoint(root).unlink(missing_ok=True)
+        self.duplicates = self.duplicates + 1 if cause == "duplicate" else 0
+        shown = f"{value:.2f} meV/atom" if value is not None else failure
+        say(f"trial {trial.number}: {state.name.lower()} {shown} ({finished(self.study)} of {self.wanted()})")
+
+
+class _Duplicate(Exception):
+    """These hyperparameters have a trial already."""
+
+
+def _frozen(trial: optuna.Trial) -> Any:
+    return trial.study._storage.get_trial(trial._trial_id)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    )

@@ -220,7 +220,7 @@ def test_tune_prints_the_final_table_and_goes_on(store_path, tmp_path, monkeypat
     result = hpopt(*arguments)
     assert result.exit_code == 0, result.output
     assert "ood" in result.stdout and "models and results: s-final" in result.stdout
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["hpopt.db", "s-final"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hpopt.db", "hpopt.db-files", "s-final"]
     assert (Path("s-final") / "results.json").exists()
     again = hpopt(*arguments)
     assert again.exit_code == 0 and again.stdout == result.stdout and "nothing to do" in again.stderr

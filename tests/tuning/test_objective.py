@@ -9,8 +9,9 @@ import optuna
 import pytest
 
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, train
+from hpopt_lib.potential.training import OBJECTIVE, Training, train
 from hpopt_lib.tuning import objective as module
+from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.objective import METRIC, Objective, training_seed
 from hpopt_lib.tuning.samplers import make_pruner
 from hpopt_lib.tuning.space import parse_space
@@ -75,14 +76,12 @@ class PruneAt(optuna.pruners.BasePruner):
 def test_a_pruned_trial_stops_at_once(dataset, monkeypatch):
     epochs_run = []
 
-    def counting(data, settings, *, seed, on_epoch):
-        def count(epoch, record):
-            epochs_run.append(epoch)
-            on_epoch(epoch, record)
+    class Counting(Training):
+        def step(self):
+            epochs_run.append(self.epoch + 1)
+            return super().step()
 
-        return train(data, settings, seed=seed, on_epoch=count)
-
-    monkeypatch.setattr(module, "train", counting)
+    monkeypatch.setattr(module, "Training", Counting)
     (trial,) = run(objective_for(dataset, repeats=3), pruner=PruneAt(3)).trials
     assert trial.state.name == "PRUNED" and epochs_run == [1, 2, 3]
     assert list(trial.intermediate_values) == [1, 2, 3] and trial.user_attrs["epochs"] == 3
@@ -101,13 +100,14 @@ def test_pruning_never_looks_at_the_training_loss(dataset, monkeypatch):
     """Whatever the training losses are, the median pruner stops the same trials in the same epochs."""
 
     def outcome(change_losses: bool) -> list[tuple[str, int]]:
-        def changed(data, settings, *, seed, on_epoch):
-            def hook(epoch, record):
-                on_epoch(epoch, {**record, "train_loss": -1e9 * seed * epoch} if change_losses else record)
+        class Changed(Training):
+            def step(self):
+                record = super().step()
+                if change_losses:
+                    record["train_loss"] = -1e9 * self.seed * self.epoch
+                return record
 
-            return train(data, settings, seed=seed, on_epoch=hook)
-
-        monkeypatch.setattr(module, "train", changed)
+        monkeypatch.setattr(module, "Training", Changed)
         study = run(
             objective_for(dataset), n_trials=14, pruner=make_pruner("median", epochs=8, warmup_epochs=2)
         )
@@ -149,14 +149,64 @@ def test_seeds_of_trainings():
     )
 
 
-@pytest.mark.parametrize(("error", "reason"), [(KeyboardInterrupt, "interrupted")])
-def test_an_interrupt_is_told_as_the_reason(dataset, monkeypatch, error, reason):
-    def interrupted(*_args, **_kwargs):
-        raise error
+def test_a_stopped_trial_goes_on_from_its_checkpoint_as_if_it_had_not_been(dataset, tmp_path):
+    """With repeats, also in a later one; the values reported before are not reported again."""
+    whole = run(objective_for(dataset, repeats=2)).trials[0]
+    for stop_after in (1, 5, 8, 11):
+        stops, steps = Interrupts(), 0
 
-    monkeypatch.setattr(module, "train", interrupted)
-    study = optuna.create_study()
-    with pytest.raises(error):
-        study.optimize(objective_for(dataset), n_trials=1)
-    (trial,) = study.trials
-    assert trial.state.name == "FAIL" and trial.user_attrs["failure"] == reason
+        class Stopping(Training):
+            def step(self):
+                nonlocal steps
+                steps += 1
+                if steps == stop_after:  # noqa: B023
+                    stops.reason = "stopped by SIGTERM"  # noqa: B023
+                return super().step()
+
+        options = {"repeats": 2, "checkpoint": lambda root: tmp_path / f"trial-{root}.npz", "stops": stops}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "Training", Stopping)
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+            trial = study.ask()
+            # 8 is the last epoch of the first repeat, which is kept: the next repeat is stopped
+            epoch = 1 if stop_after == 8 else stop_after % 8
+            with pytest.raises(TrialStopped, match=f"stopped by SIGTERM after epoch {epoch}"):
+                objective_for(dataset, **options)(trial)
+            stops.reason = ""
+            steps = -1000
+            study.tell(trial, objective_for(dataset, **options)(trial))
+        (resumed,) = study.trials
+        assert resumed.value == whole.value
+        assert resumed.intermediate_values == whole.intermediate_values
+        for name in ("repeat_errors", "epochs", "best_epoch", "learning_curve", "energy_mae_ev"):
+            assert resumed.user_attrs[name] == whole.user_attrs[name], name
+        (tmp_path / "trial-0.npz").unlink()
+
+
+def test_a_damaged_checkpoint_means_a_new_start(dataset, tmp_path, capsys):
+    (tmp_path / "trial-0.npz").write_bytes(b"torn")
+    (trial,) = run(objective_for(dataset, checkpoint=lambda root: tmp_path / f"trial-{root}.npz")).trials
+    assert trial.value == run(objective_for(dataset)).trials[0].value
+    assert "trial-0.npz: not a checkpoint, or damaged" in capsys.readouterr().err
+
+
+def test_a_trial_says_how_good_its_model_is_in_two_units_and_beside_the_baselines(dataset):
+    (trial,) = run(objective_for(dataset)).trials
+    attributes = trial.user_attrs
+    assert attributes["energy_mae_mev_per_atom"] == pytest.approx(trial.value)
+    atoms = dataset.validation.n_atoms
+    assert len(set(atoms)) == 1  # so that the units differ by a factor
+    assert attributes["energy_mae_ev"] == pytest.approx(trial.value / 1000 * atoms[0])
+    assert attributes["skill_over_linear"] <= 1 and attributes["skill_over_median"] <= 1
+
+
+def test_a_figure_that_cannot_be_stored_does_not_fail_the_trial(dataset, capsys):
+    seen = []
+
+    def broken(trial, history):
+        seen.append((trial.number, len(history), trial.user_attrs["epochs"]))
+        raise OSError("no space left")
+
+    (trial,) = run(objective_for(dataset, on_result=broken)).trials
+    assert trial.state.name == "COMPLETE" and seen == [(0, 8, 8)]
+    assert "trial 0: its learning curve could not be stored: no space left" in capsys.readouterr().err

@@ -44,7 +44,10 @@ def test_the_default_is_a_file_in_this_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("studies.db", "no storage address; write sqlite:///FILE or journal:///FILE"),
+        (
+            "studies.db",
+            "no storage address; write sqlite:///FILE, journal:///FILE, mysql.pymysql://… or the name of a server",
+        ),
         ("sqlite:///", "names no file; write sqlite:///FILE"),
         ("journal:///", "names no file"),
         ("sqlite:///none/s.db", "none: no such folder; make it first"),
