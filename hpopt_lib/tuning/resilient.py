@@ -145,19 +145,12 @@ class ResilientStorage(RDBStorage):
                 if row is not None and float(row[1]) < self.grace_s:
                     return []
             now = connection.execute(sa.select(sa.func.now())).scalar_one()
-            columns: tuple[Any, ...] = (
-                models.TrialModel.trial_id,
-                models.TrialModel.datetime_start,
-                models.TrialHeartbeatModel.heartbeat,
-            )
-            beats = sa.select(*columns).join(
-                models.TrialHeartbeatModel,
-                models.TrialHeartbeatModel.trial_id == models.TrialModel.trial_id,
-                isouter=True,
-            )
-            running = beats.where(
-                models.TrialModel.study_id == study_id,
-                models.TrialModel.state == optuna.trial.TrialState.RUNNING,
+            trials, beats = models.TrialModel.__table__.c, models.TrialHeartbeatModel.__table__
+            columns: tuple[Any, ...] = (trials.trial_id, trials.datetime_start, beats.c.heartbeat)
+            running = (
+                sa.select(*columns)
+                .join(beats, beats.c.trial_id == trials.trial_id, isouter=True)
+                .where(trials.study_id == study_id, trials.state == optuna.trial.TrialState.RUNNING)
             )
             rows = connection.execute(running).all()
         now = now.replace(tzinfo=None)

@@ -191,7 +191,7 @@ class Worker:
         from optuna.storages._heartbeat import get_heartbeat_thread
         from optuna.trial import TrialState
 
-        # as Study.ask and Study.optimize do: trials are read afresh, and the grid sampler may say that it is done
+        # as Study.ask and Study.optimize do: read trials afresh, let the grid sampler say that it is done
         self.study._thread_local.cached_all_trials = None
         self.study._thread_local.in_optimize_loop = True
         start = time.monotonic()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import optuna
 import pytest
@@ -17,14 +17,52 @@ from hpopt_lib.tuning.config import finished
 from hpopt_lib.tuning.copying import copy_study
 from hpopt_lib.tuning.interrupts import MARGIN_S, Interrupts, interruptible, job_deadline
 from hpopt_lib.tuning.janitor import Janitor, requeue_lost
-from hpopt_lib.tuning.storage import files_folder, load_study
+from hpopt_lib.tuning.storage import files_folder, load_study, open_storage
 from hpopt_lib.tuning.study import create_study, tune
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
 
 
-@pytest.fixture(params=["sqlite", "journal"])
-def storage(request, tmp_path) -> str:
-    return f"{request.param}:///{tmp_path}/studies.db"
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, needs) -> Iterator[str]:
+    """Name of a running private server; dead workers are known after three seconds there."""
+    needs("mariadbd")
+    from hpopt_lib.cluster.server import Server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HPOPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HPOPT_HEARTBEAT_S", "1")
+        patch.setenv("HPOPT_GRACE_S", "3")
+        server = Server("shared")
+        server.init()
+        running = server.start()
+        yield "shared"
+        server.stop()
+        running.process.wait(timeout=30)
+
+
+@pytest.fixture(params=["sqlite", "journal", "server"])
+def storage(request, tmp_path) -> Iterator[str]:
+    if request.param != "server":
+        yield f"{request.param}:///{tmp_path}/studies.db"
+        return
+    name = request.getfixturevalue("server")
+    yield name
+    backend = open_storage(name)
+    for study in optuna.get_all_study_names(backend):
+        optuna.delete_study(study_name=study, storage=backend)
+    backend.engine.dispose()
+
+
+def ask(study: optuna.Study) -> optuna.Trial:
+    """Start a trial as a worker would that dies at once."""
+    study._thread_local.in_optimize_loop = True  # else Optuna warns that nobody will beat
+    return study.ask()
+
+
+def let_it_get_stale(storage: str) -> None:
+    """Without a lock on a file a worker counts as dead only after the grace period."""
+    if "://" not in storage:
+        time.sleep(4.5)
 
 
 def accounted(study: optuna.Study, trials: int) -> None:
@@ -44,11 +82,25 @@ def accounted(study: optuna.Study, trials: int) -> None:
             assert successors == [], trial.number
 
 
-def start_worker(storage: str, folder: Path, *more: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        hpopt_command("worker", "s", "--storage", storage, *more), cwd=folder, env=environment(),
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start_worker(storage, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a worker of the study s in a process of its own."""
+    started = []
+
+    def start(*more: object) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                hpopt_command("worker", "s", "--storage", storage, *more), cwd=tmp_path, env=environment(),
+                stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:  # only when the test failed
+            process.kill()
+            process.communicate()
 
 
 def wait_for(condition, seconds: float = 60.0) -> None:
@@ -67,13 +119,13 @@ LONG = {"epochs": 4000, "num_layers": 1, "batch_size": 32}
 
 
 @pytest.mark.slow
-def test_a_stopped_workers_trial_is_continued_by_the_next_one(make_config, storage, tmp_path):
+def test_a_stopped_workers_trial_is_continued_by_the_next_one(make_config, storage, tmp_path, start_worker):
     """A single trial of 600 epochs, cut twice, is the same to the last bit as one that was not."""
     config = make_config(fixed={**LONG, "epochs": 600}, sampler="random")
     whole = tune("whole", config, trials=1, storage=f"sqlite:///{tmp_path}/other.db").trials[0]
     create_study("s", config, trials=1, storage=storage)
     for number in (signal.SIGUSR1, signal.SIGTERM):
-        worker = start_worker(storage, tmp_path)
+        worker = start_worker()
         wait_for(lambda: running(storage))
         worker.send_signal(number)
         said = worker.communicate(timeout=60)[1]
@@ -91,14 +143,15 @@ def test_a_stopped_workers_trial_is_continued_by_the_next_one(make_config, stora
 
 
 @pytest.mark.slow
-def test_a_killed_workers_trial_is_queued_once_and_done_once(make_config, storage, tmp_path):
+def test_a_killed_workers_trial_is_queued_once_and_done_once(make_config, storage, start_worker):
     create_study("s", make_config(fixed=LONG), trials=2, storage=storage)
-    worker = start_worker(storage, tmp_path)
+    worker = start_worker()
     wait_for(lambda: running(storage))
     alive = load_study("s", storage)
     assert requeue_lost(alive) == [], "its worker is alive"
     worker.kill()
     worker.communicate()
+    let_it_get_stale(storage)
     janitors = [Janitor(load_study("s", storage)) for _ in range(3)]
     assert [janitor.requeue_lost() for janitor in janitors] == [[0], [], []]
     study = load_study("s", storage)
@@ -110,10 +163,11 @@ def test_a_killed_workers_trial_is_queued_once_and_done_once(make_config, storag
 
 def test_a_janitor_that_died_half_way_is_completed_by_the_next(make_config, storage):
     study = create_study("s", make_config(), trials=1, storage=storage)
-    trial = study.ask()
+    trial = ask(study)
     trial.suggest_float("lr", 1e-3, 1e-1, log=True)
     janitor = Janitor(load_study("s", storage))
     frozen = janitor.study._storage.get_trial(trial._trial_id)
+    let_it_get_stale(storage)
     janitor.enqueue_copy(frozen, losses=1)  # and dies here, before it closes the old attempt
     assert requeue_lost(load_study("s", storage)) == [0]
     assert [t.state.name for t in load_study("s", storage).trials] == ["FAIL", "WAITING"]
@@ -121,10 +175,12 @@ def test_a_janitor_that_died_half_way_is_completed_by_the_next(make_config, stor
 
 def test_a_trial_that_kills_its_workers_is_given_up(make_config, storage):
     study = create_study("s", make_config(), trials=1, storage=storage)
-    study.ask().suggest_float("lr", 1e-3, 1e-1, log=True)
+    ask(study).suggest_float("lr", 1e-3, 1e-1, log=True)
     for _ in range(2):
+        let_it_get_stale(storage)
         assert len(requeue_lost(load_study("s", storage))) == 1
-        study.ask()  # takes the waiting copy, and dies with it
+        ask(study)  # takes the waiting copy, and dies with it
+    let_it_get_stale(storage)
     assert requeue_lost(load_study("s", storage)) == [2]
     trials = load_study("s", storage).trials
     assert [t.state.name for t in trials] == ["FAIL"] * 3
@@ -153,10 +209,10 @@ def test_a_worker_that_was_thought_dead_does_not_disturb_its_successor(make_conf
 
 
 def test_workers_of_separate_commands_share_the_total_and_have_seeds_of_their_own(
-    make_config, storage, tmp_path
+    make_config, storage, start_worker
 ):
     create_study("s", make_config(sampler="random"), trials=9, storage=storage)
-    workers = [start_worker(storage, tmp_path) for _ in range(3)]
+    workers = [start_worker() for _ in range(3)]
     for worker in workers:
         said = worker.communicate(timeout=120)[1]
         assert worker.returncode == 0, said
@@ -165,7 +221,7 @@ def test_workers_of_separate_commands_share_the_total_and_have_seeds_of_their_ow
     assert len(study.trials) == 9, "no overshoot"
     assert len({t.user_attrs["worker"] for t in study.trials}) >= 2
     assert len({tuple(t.params.values()) for t in study.trials}) == 9
-    again = start_worker(storage, tmp_path)
+    again = start_worker()
     again.communicate(timeout=60)
     assert again.returncode == 0 and len(load_study("s", storage).trials) == 9
 
