@@ -77,9 +77,7 @@ def is_file(address: str) -> bool:
 def _open(address: str, create: bool, max_outage: float | None) -> Any:
     kind, separator, _ = address.partition("://")
     if not separator:
-        if not NAME.fullmatch(address) or Path(address).suffix in (".db", ".sqlite", ".journal", ".log"):
-            raise HpoptError(f"--storage: {mask(address)!r} is no storage address", remedy=FORMS)
-        return _open_server(address, max_outage, wait=create)
+        return _open_server(_server_name(address), max_outage, wait=create)
     if kind in ("sqlite", "journal"):
         path = storage_file(address)
         if not create and not path.exists():
@@ -108,6 +106,13 @@ def _open(address: str, create: bool, max_outage: float | None) -> Any:
     return backend
 
 
+def _server_name(address: str) -> str:
+    """An address that is the name of a server; somebody who forgot ``sqlite:///`` is told so."""
+    if not NAME.fullmatch(address) or Path(address).suffix in (".db", ".sqlite", ".journal", ".log"):
+        raise HpoptError(f"--storage: {mask(address)!r} is no storage address", remedy=FORMS)
+    return address
+
+
 def storage_file(address: str) -> Path:
     """The file of an ``sqlite:///`` or ``journal:///`` address."""
     kind, _, rest = address.partition("://")
@@ -126,7 +131,7 @@ def files_folder(address: str | None = None) -> Path:
     address = address or DEFAULT_STORAGE
     kind, separator, _ = address.partition("://")
     if not separator:
-        return server_folder(address) / "files"
+        return server_folder(_server_name(address)) / "files"
     if kind in ("sqlite", "journal"):
         path = storage_file(address).absolute()
         return path.with_name(f"{path.name}-files")
