@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -119,8 +120,9 @@ def submit(
     each = f"{request.tasks} x {request.cpus} worker(s)"
     click.echo(f"job {record.job}: {each}, profile {found.name}, limit {record.time}")
     click.echo(f"script and logs: {record.folder}")
-    click.echo(f"next: hpopt pace status {study} | logs {study} | cancel {study}")
-    click.echo(f"results: hpopt study show {study} --storage {submission.storage}")
+    name = shlex.quote(study)
+    click.echo(f"next: hpopt pace status {name} | logs {name} | cancel {name}")
+    click.echo(f"results: hpopt study show {name} --storage {submission.storage}")
 
 
 def _check_study_options(ctx, store, options) -> None:

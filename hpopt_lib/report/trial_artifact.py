@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from hpopt_lib.report.style import BLUE, VERMILION
+
 METRIC = "validation_energy_mae_mev_per_atom"
-#: Points of a curve at most; longer ones are thinned out, a figure shows no more.
-MAX_POINTS = 400
+#: Points of a curve at most: a figure of this size shows no more, and its file stays small.
+MAX_POINTS = 300
 
 
 def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
@@ -25,31 +28,36 @@ def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
     bytes
         An SVG image.
     """
-    import io
-
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    # the object interface only: workers must not depend on pyplot's global state, nor on a display
+    figure = Figure(figsize=(5.2, 3.2))
     FigureCanvasSVG(figure)
-    step = max(1, len(history) // MAX_POINTS)
-    shown = history[::step]
+    figure.subplots_adjust(left=0.14, right=0.86, bottom=0.15, top=0.9)
+    shown = history[:: -(-len(history) // MAX_POINTS)]
     epochs = [record["epoch"] for record in shown]
-    errors = [record[METRIC] for record in shown]
-    axes = figure.add_subplot()
-    axes.plot(epochs, errors, color="#1f77b4", label="validation error")
     best = min(history, key=lambda record: record[METRIC])
-    axes.plot([best["epoch"]], [best[METRIC]], "o", color="#1f77b4", label=f"best: {best[METRIC]:.2f} meV/atom")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("energy MAE (meV/atom)")
-    axes.set_title(title)
+    axes = figure.add_subplot()
+    axes.plot(epochs, [record[METRIC] for record in shown], color=BLUE, label="validation error")
+    label = f"best: {best[METRIC]:.2f} meV/atom, epoch {best['epoch']:.0f}"
+    axes.plot([best["epoch"]], [best[METRIC]], "o", color=BLUE, label=label)
+    axes.set(xlabel="epoch", ylabel="energy MAE (meV/atom)", title=title)
     loss = axes.twinx()
-    loss.plot(epochs, [r["train_loss"] for r in shown], color="#ff7f0e", linewidth=1, label="training loss")
-    loss.set_ylabel("training loss (own unit)")
-    handles = axes.get_lines() + loss.get_lines()
-    axes.legend(handles, [str(line.get_label()) for line in handles], fontsize="small")
+    loss.plot(
+        epochs,
+        [record["train_loss"] for record in shown],
+        color=VERMILION,
+        linewidth=1,
+        label="training loss",
+    )
+    loss.set_ylabel("training loss (its own unit)")
+    lines = [*axes.get_lines(), *loss.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], fontsize="small", loc="upper right")
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg")
+    with rc_context({"svg.hashsalt": "hpopt"}):  # the same curve gives the same file
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 
 
@@ -59,7 +67,7 @@ def attach_learning_curve(trial: Any, history: list[dict[str, float]], *, folder
     Parameters
     ----------
     trial : optuna.trial.Trial
-        Still running: the storage takes nothing for a finished trial.
+        Still running: a finished trial takes nothing more.
     history : list of dict
     folder : Path
         `hpopt_lib.tuning.storage.files_folder` of the study's storage.

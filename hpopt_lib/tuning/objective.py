@@ -185,7 +185,7 @@ class _Attempt:
         trial.set_user_attr("repeat_errors", self.errors)
         trial.set_user_attr("learning_curve", [record["train_loss"] for record in result.history])
         for name, value in validation_scores(result.potential, self.of.data).items():
-            trial.set_user_attr(name, value)
+            trial.set_user_attr(name, round(value, 5))  # for reading; the objective has all digits
         if self.of.on_result is not None:
             try:
                 self.of.on_result(trial, result.history)
