@@ -13,11 +13,11 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test lint serve bench-gmp clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve bench-gmp clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 venv: $(STAMP) ## make or update .venv with the pinned set
 
@@ -48,6 +48,10 @@ serve: $(STAMP) ## build, show on 127.0.0.1 and rebuild what changes (PROFILE, P
 test: $(STAMP) ## run the linters and the tests
 	@echo "==> running the tests"
 	@$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+
+test-faults: $(STAMP) ## break running studies at random, prove that nothing was lost (FAULTS_FLAGS="--seeds 1,2,3")
+	@echo "==> breaking studies: workers and their server are killed, stopped and moved"
+	@$(VENV)/bin/python tests/faults.py $(FAULTS_FLAGS)
 
 bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLAGS=--quick for a short look)
 	@$(VENV)/bin/python benchmarks/bench_gmp.py $(BENCH_FLAGS)

@@ -21,8 +21,15 @@ def _chromium() -> str | None:
     return "chromium and chromedriver are not installed"
 
 
-def _program(name: str) -> Callable[[], str | None]:
-    return lambda: None if shutil.which(name) else f"the program {name} is not installed"
+def _programs(*names: str) -> Callable[[], str | None]:
+    """Programs that all must be there; daemons lie in folders that are not on everybody's PATH."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+    def reason() -> str | None:
+        missing = [name for name in names if not shutil.which(name, path=path)]
+        return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed" if missing else None
+
+    return reason
 
 
 def _module(name: str) -> Callable[[], str | None]:
@@ -46,8 +53,8 @@ def _shared() -> str | None:
 #: What a test can ask for by name: each gives None when it is there, else the reason.
 NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": _chromium,
-    "mariadbd": _program("mariadbd"),
-    "slurm": _program("sbatch"),
+    "mariadbd": _programs("mariadbd"),
+    "slurm": _programs("sbatch", "slurmctld", "slurmd", "munged"),
     "tblite": _module("tblite"),
     "pyscf": _module("pyscf"),
     "shared": _shared,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import stat
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
@@ -158,3 +160,58 @@ def read_endpoint(folder: str | Path) -> Endpoint | None:
     if not isinstance(values, dict) or not {"host", "port", "user", "password", "database"} <= values.keys():
         raise HpoptError(f"{path}: not the address of a server", remedy="start the server again")
     return Endpoint(**{key: value for key, value in values.items() if key in names})
+
+
+def connect(endpoint: Endpoint, *, connect_timeout_s: float = 10, timeout_s: float = 120) -> Any:
+    """Connect to a server: over its socket on its own node, else over the network.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    connect_timeout_s, timeout_s : float
+        Longest wait for the connection, and for an answer.
+
+    Returns
+    -------
+    pymysql.connections.Connection
+
+    Raises
+    ------
+    HpoptError
+        When pymysql is not installed.
+    pymysql.err.OperationalError
+        When the server does not answer; with code 2003, so that workers wait for it.
+    """
+    try:
+        import pymysql
+    except ImportError as error:
+        raise HpoptError(
+            "the package pymysql is not installed", remedy="run pip install 'pymysql[rsa]'"
+        ) from error
+    connection = pymysql.connect(
+        host=endpoint.host or "localhost",
+        port=endpoint.port,
+        user=endpoint.user,
+        password=endpoint.password,
+        database=endpoint.database,
+        charset="utf8mb4",
+        connect_timeout=max(int(connect_timeout_s), 1),
+        read_timeout=timeout_s,
+        write_timeout=timeout_s,
+        defer_connect=True,
+    )
+    own_node = endpoint.socket and endpoint.node == socket.gethostname() and Path(endpoint.socket).exists()
+    if not own_node:
+        connection.connect()
+        return connection
+    # made here, because pymysql leaves a socket open that nobody answers
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(connect_timeout_s)
+        sock.connect(endpoint.socket)
+    except OSError as error:
+        sock.close()
+        raise pymysql.err.OperationalError(2003, f"cannot connect to {endpoint.socket} ({error})") from error
+    connection.unix_socket, connection._secure = endpoint.socket, True  # no network to listen on
+    connection.connect(sock)
+    return connection

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import random
 import re
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.tuning.endpoint import NAME, read_endpoint, server_folder
+from hpopt_lib.tuning.endpoint import NAME, connect, read_endpoint, server_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -154,32 +153,20 @@ def _open_server(name: str, max_outage: float | None, *, wait: bool) -> optuna.s
             "--storage: the package pymysql is not installed", remedy="run pip install 'pymysql[rsa]'"
         ) from error
 
-    def connect() -> Any:
+    def reach() -> Any:
         # read at every connection: the server may have moved to another node since the last one
         endpoint = read_endpoint(folder)
         if endpoint is None:
             # the code of "cannot connect", so that workers wait for it as for a server that is down
             raise pymysql.err.OperationalError(2003, f"server {name!r} is not running")
-        own_node = (
-            endpoint.socket and endpoint.node == socket.gethostname() and Path(endpoint.socket).exists()
-        )
-        return pymysql.connect(
-            host=endpoint.host,
-            port=endpoint.port,
-            user=endpoint.user,
-            password=endpoint.password,
-            database=endpoint.database,
-            unix_socket=endpoint.socket if own_node else None,
-            charset="utf8mb4",
-            **TIMEOUTS_S,
-        )
+        return connect(endpoint)
 
     if read_endpoint(folder) is None and not wait:
         raise HpoptError(
             f"server {name!r}: not running", remedy=f"start it with hpopt db start {name}, or submit its job"
         )
     return _open_database(
-        "mysql+pymysql://", {**SERVER_OPTIONS, "creator": connect}, max_outage=max_outage, shown=name
+        "mysql+pymysql://", {**SERVER_OPTIONS, "creator": reach}, max_outage=max_outage, shown=name
     )
 
 
