@@ -32,11 +32,13 @@ def tune(store, study, trials, storage, jobs, device, time_limit, final_seeds, o
     Stopped by Ctrl-C, SIGTERM or the time limit, it keeps all finished trials and the state of the
     running ones; the same command goes on.
     """
+    from hpopt_lib.cluster.doctor import refuse_login_node
     from hpopt_lib.report.tables import final_table
     from hpopt_lib.tuning.final import final_model
     from hpopt_lib.tuning.interrupts import job_deadline
     from hpopt_lib.tuning.study import tune as run
 
+    refuse_login_node(what="hpopt tune")
     done = run(
         study,
         build_config(store, **options),
@@ -70,9 +72,11 @@ def worker(study, storage, trials, store, jobs, device, time_limit) -> None:
     Ends with 0 when the study has its trials, with 75 when it was told to stop before (SIGTERM,
     SIGUSR1, Ctrl-C, the time limit), and with 1 when something is wrong.
     """
+    from hpopt_lib.cluster.doctor import refuse_login_node
     from hpopt_lib.tuning.interrupts import job_deadline
     from hpopt_lib.tuning.processes import STOPPED, work
 
+    refuse_login_node(what="hpopt worker")
     options = worker_options(storage, device=device, trials=trials, store=store)
     try:
         done = work(study, storage, options, jobs=jobs, deadline=job_deadline(time_limit))
