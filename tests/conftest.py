@@ -27,7 +27,11 @@ def _programs(*names: str) -> Callable[[], str | None]:
 
     def reason() -> str | None:
         missing = [name for name in names if not shutil.which(name, path=path)]
-        return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed" if missing else None
+        return (
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed"
+            if missing
+            else None
+        )
 
     return reason
 

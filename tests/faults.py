@@ -44,7 +44,7 @@ class Faults:
             **os.environ,
             "HPOPT_HOME": str(folder / "home"),
             "HPOPT_HEARTBEAT_S": "2",
-            "HPOPT_GRACE_S": "12",
+            "HPOPT_GRACE_S": "20",
             "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
@@ -137,11 +137,13 @@ class Faults:
         states = Counter(trial.state.name for trial in self.study().get_trials(deepcopy=False))
         return states["COMPLETE"] + states["PRUNED"]
 
-    def run(self, *, pause: tuple[float, float], limit_s: float) -> list[str]:
+    def run(self, *, pause: tuple[float, float], faults: int, limit_s: float) -> list[str]:
         """Break the study until it is done; what the proof finds."""
         self.prepare()
         end = time.monotonic() + limit_s
-        while self.finished() < 0.8 * self.trials and time.monotonic() < end:
+        for _ in range(faults):
+            if self.finished() >= 0.8 * self.trials or time.monotonic() > end:
+                break
             time.sleep(self.random.uniform(*pause))
             self.fault()
         self.log(f"no more faults; {self.finished()} of {self.trials} trials are finished")
@@ -189,9 +191,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--storage", choices=["server", "sqlite", "journal"], default="server")
     parser.add_argument("--pause", default="1,5", help="shortest and longest seconds between two faults")
+    parser.add_argument("--faults", type=int, default=12, help="most faults of each seed")
     parser.add_argument("--limit", type=float, default=600, help="seconds for each seed")
     parser.add_argument("--keep", type=Path, help="work in this folder and keep it")
     options = parser.parse_args(arguments)
+    # workers and server must not outlive this program
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     low, high = (float(part) for part in options.pause.split(","))
     bad = 0
     with tempfile.TemporaryDirectory(prefix="hpopt-faults-") as temporary:
@@ -210,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
                 store=store,
             )
             try:
-                found = faults.run(pause=(low, high), limit_s=options.limit)
+                found = faults.run(pause=(low, high), faults=options.faults, limit_s=options.limit)
             finally:
                 faults.tidy()
             print(f"seed {seed}: {'all trials accounted for' if not found else 'NOT WELL'}", flush=True)
