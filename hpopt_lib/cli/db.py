@@ -108,6 +108,11 @@ def url(name, show_password) -> None:
     if endpoint is None:
         raise HpoptError(f"server {name!r}: not running", remedy=f"start it with hpopt db start {name}")
     password = quote(endpoint.password, safe="") if show_password else "***"
+    if show_password:
+        click.echo(
+            "hpopt: the password is on the terminal now; do not put it into scripts or command lines",
+            err=True,
+        )
     click.echo(
         f"mysql+pymysql://{endpoint.user}:{password}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
     )

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpopt_lib.cluster import server_client, server_data, server_process
+from hpopt_lib.cluster import server_client, server_data, server_process, server_stop
 from hpopt_lib.cluster.server_lock import (
     State,
     here,
-    is_alive,
     is_locked,
     process_start,
     read_state,
-    remove_state,
     take_lock,
     write_state,
 )
@@ -31,13 +27,9 @@ from hpopt_lib.tuning.endpoint import (
     known_servers,
     read_endpoint,
     register_server,
-    remove_endpoint,
     server_folder,
     write_endpoint,
 )
-
-#: A file of this name in the folder asks the keeper of the server, on whatever node, to stop.
-STOP = "stop"
 
 
 class Server:
@@ -184,7 +176,7 @@ class Server:
             server_data.write_account(folder, program)
             account = server_data.read_account(folder)
         listen = None if private else listening_address(bind)
-        self.tidy()
+        server_stop.tidy(folder)
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         own = os.getpid() if keeper else 0
         state = State(node_name(), job_id(), keeper=own, keeper_start=process_start(own), started=now)
@@ -211,7 +203,7 @@ class Server:
                 write_endpoint(folder, running.endpoint)
         except BaseException:
             server_process.end(running.process)
-            self.tidy()
+            server_stop.tidy(folder)
             raise
         return running
 
@@ -225,47 +217,7 @@ class Server:
         HpoptError
             When it cannot be reached from this node, or does not end.
         """
-        folder, state = self.folder, read_state(self.folder)
-        if not self.running:
-            self.tidy()
-            (folder / STOP).unlink(missing_ok=True)
-            return False
-        if state is None:
-            raise HpoptError(f"server {self.name!r}: is just being made or started", remedy="try again soon")
-        keeper = is_alive(state.keeper, state.keeper_start)
-        if here(state):
-            pid = state.keeper if keeper else state.pid
-            if is_alive(state.pid, state.pid_start) or keeper:
-                server_process.end_foreign(pid, lambda: is_locked(folder))
-        elif state.keeper:
-            (folder / STOP).touch(mode=0o600)
-            limit = time.monotonic() + server_process.STOP_S
-            while (folder / STOP).exists() and time.monotonic() < limit:
-                time.sleep(0.2)
-            (folder / STOP).unlink(missing_ok=True)
-        else:
-            raise HpoptError(
-                f"server {self.name!r}: runs {state.where()}", remedy=f"run hpopt db stop {self.name} there"
-            )
-        if self.running:
-            raise HpoptError(
-                f"server {self.name!r}: has not ended {state.where()}",
-                remedy=f"see {folder / server_data.LOG}"
-                + (f", or cancel job {state.job_id}" if state.job_id else ""),
-            )
-        self.tidy()
-        return True
-
-    def tidy(self) -> None:
-        """Remove what a server that is gone has left: its address, its note and its socket."""
-        folder, state = self.folder, read_state(self.folder)
-        remove_endpoint(folder)
-        if state is not None and here(state) and state.socket_folder:
-            sockets = Path(state.socket_folder)
-            # the note is a file that could say anything: only what this package makes is removed
-            if sockets.name.startswith("hpopt-") and not sockets.is_symlink():
-                shutil.rmtree(sockets, ignore_errors=True)
-        remove_state(folder)
+        return server_stop.stop(self)
 
     def status(self) -> dict[str, Any]:
         """State, address without the password, place and size; see `hpopt_lib.cluster.server_status`."""

@@ -74,7 +74,6 @@ def figures(endpoint: Endpoint) -> dict[str, Any]:
                 ("uptime_s", "SHOW GLOBAL STATUS LIKE 'Uptime'"),
                 ("connections", "SHOW GLOBAL STATUS LIKE 'Threads_connected'"),
                 ("max_connections", "SHOW GLOBAL VARIABLES LIKE 'max_connections'"),
-                ("flush", "SHOW GLOBAL VARIABLES LIKE 'innodb_flush_log_at_trx_commit'"),
             ):
                 cursor.execute(query)
                 row = cursor.fetchone()

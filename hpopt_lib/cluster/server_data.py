@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from hpopt_lib.cluster.server_commands import install_command
 from hpopt_lib.cluster.server_places import socket_folder
 from hpopt_lib.cluster.server_programs import Program, find_program
 from hpopt_lib.errors import HpoptError
@@ -75,7 +76,7 @@ def initialise(folder: Path, lock: int) -> Program:
         with open(log, "ab") as stream:
             try:
                 done = subprocess.run(
-                    program.install_command(part, temporary),
+                    install_command(program, part, temporary),
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=stream,

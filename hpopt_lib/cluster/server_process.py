@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpopt_lib.cluster.server_client import answers
+from hpopt_lib.cluster.server_commands import server_command
 from hpopt_lib.cluster.server_data import DATA, LOG, init_sql, last_error, write_private
 from hpopt_lib.cluster.server_places import file_system, free_port, node_name, on_network, socket_folder
 from hpopt_lib.cluster.server_programs import Program
@@ -55,8 +56,12 @@ def flush_mode(folder: Path) -> tuple[int, str]:
     lose commits with the server and is never used.
     """
     if on_network(folder):
-        return 2, f"2: {file_system(folder)} is a network file system, a lost node may cost the last second"
-    return 1, "1: local disk, nothing that was written is ever lost"
+        kind = file_system(folder)
+        return (
+            2,
+            f"each second: {kind} is a network file system; the loss of the node may cost the last second",
+        )
+    return 1, "each commit: a local disk; nothing that was acknowledged is lost"
 
 
 def launch(
@@ -124,7 +129,8 @@ def _launch(
     write_private(init_file, init_sql(account, program.kind))
     address, public = listen or (None, "")
     port = free_port(address) if address else 0
-    command = program.server_command(
+    command = server_command(
+        program,
         folder / DATA,
         socket=sockets / "s",
         address=address,

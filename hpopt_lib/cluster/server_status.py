@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.cluster import server_client
+from hpopt_lib.cluster.server_data import DUMPS
 from hpopt_lib.cluster.server_lock import read_state
+from hpopt_lib.cluster.server_process import flush_mode
 from hpopt_lib.tuning.endpoint import read_endpoint
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ def server_status(server: Server) -> dict[str, Any]:
     -------
     dict
         ``name``, ``state`` (``running``, ``starting or stopping``, ``does not answer`` or ``stopped``),
-        ``folder``, ``size_mb``; while it runs also ``address``, ``node``, ``job``, ``product``, ``started``
-        and `hpopt_lib.cluster.server_client.figures`.
+        ``folder``, ``size_mb``, ``last_dump``; while it runs also ``address``, ``node``, ``job``,
+        ``product``, ``started``, ``writing`` (how commits reach the disk, and why) and
+        `hpopt_lib.cluster.server_client.figures`.
     """
     folder = server.folder
     status: dict[str, Any] = {
@@ -33,6 +36,7 @@ def server_status(server: Server) -> dict[str, Any]:
         "state": "stopped",
         "folder": str(folder),
         "size_mb": round(_size(folder) / 1e6, 1),
+        "last_dump": max((path.name for path in (folder / DUMPS).glob("*.db")), default=""),
     }
     endpoint, state = read_endpoint(folder), read_state(folder)
     if endpoint is None:
@@ -50,6 +54,7 @@ def server_status(server: Server) -> dict[str, Any]:
         "job": endpoint.job_id or (state.job_id if state else ""),
         "product": endpoint.product,
         "started": endpoint.started,
+        "writing": flush_mode(folder)[1],
         **figures,
     }
     return status

@@ -17,7 +17,7 @@ from hpopt_lib.report.chapters import Chapter
 METADATA_KEY = "hpopt_book"
 
 #: Files and folders of a repository whose content can change what a chapter prints, besides the library.
-INPUTS = ("pace_jobs", "benchmarks", "requirements.txt", "constraints.txt")
+INPUTS = ("pace_jobs", "benchmarks", "book/results", "requirements.txt", "constraints.txt")
 LIBRARY = Path(__file__).resolve().parents[1]
 
 #: The machinery that renders pages: a change in it does not call for another execution.

@@ -7,11 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpopt_lib.report.style import BLUE, VERMILION
+from hpopt_lib.report.style import BLUE, STYLE, VERMILION, plain_numbers
 
 METRIC = "validation_energy_mae_mev_per_atom"
 #: Points of a curve at most: a figure of this size shows no more, and its file stays small.
 MAX_POINTS = 300
+#: From this factor on between the ends of a curve a linear axis would press its long flat part together.
+LOG_FROM_RATIO = 8.0
+#: Text stays text: a smaller file, drawn sooner. The salt makes the same curve give the same file.
+SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "hpopt"}
 
 
 def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
@@ -22,6 +26,7 @@ def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
     history : list of dict
         One record an epoch, see `hpopt_lib.potential.training.TrainResult`.
     title : str
+        What the figure belongs to; the best epoch is added.
 
     Returns
     -------
@@ -31,38 +36,53 @@ def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    # the object interface only: workers must not depend on pyplot's global state, nor on a display
-    figure = Figure(figsize=(5.2, 3.2))
-    FigureCanvasSVG(figure)
-    figure.subplots_adjust(left=0.14, right=0.86, bottom=0.15, top=0.9)
     shown = history[:: -(-len(history) // MAX_POINTS)]
-    epochs = [record["epoch"] for record in shown]
+    if shown[-1] is not history[-1]:
+        shown.append(history[-1])
     best = min(history, key=lambda record: record[METRIC])
-    axes = figure.add_subplot()
-    axes.plot(epochs, [record[METRIC] for record in shown], color=BLUE, label="validation error")
-    label = f"best: {best[METRIC]:.2f} meV/atom, epoch {best['epoch']:.0f}"
-    axes.plot([best["epoch"]], [best[METRIC]], "o", color=BLUE, label=label)
-    axes.set(xlabel="epoch", ylabel="energy MAE (meV/atom)", title=title)
-    loss = axes.twinx()
-    loss.plot(
-        epochs,
-        [record["train_loss"] for record in shown],
-        color=VERMILION,
-        linewidth=1,
-        label="training loss",
-    )
-    loss.set_ylabel("training loss (its own unit)")
-    lines = [*axes.get_lines(), *loss.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], fontsize="small", loc="upper right")
     stream = io.BytesIO()
-    with rc_context({"svg.hashsalt": "hpopt"}):  # the same curve gives the same file
+    with rc_context({**STYLE, **SVG}):
+        # the object interface only: workers must not depend on pyplot's global state, nor on a display
+        figure = Figure(figsize=(5.2, 3.2))
+        FigureCanvasSVG(figure)
+        figure.subplots_adjust(left=0.13, right=0.87, bottom=0.14, top=0.9)
+        left = figure.add_subplot()
+        right = left.twinx()
+        right.grid(False)
+        _curve(right, shown, "train_loss", VERMILION, "training loss (scaled energies)", style="--")
+        _curve(left, shown, METRIC, BLUE, "validation energy MAE (meV/atom)")
+        left.plot([best["epoch"]], [best[METRIC]], "o", color=BLUE)
+        left.set_xlim(0, history[-1]["epoch"] * 1.02)
+        left.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        # the error is what counts: it lies above the loss
+        left.set_zorder(right.get_zorder() + 1)
+        left.patch.set_visible(False)
+        best_text = f"best {best[METRIC]:.2f} meV/atom in epoch {best['epoch']:.0f}"
+        left.set(xlabel="epoch", title=f"{title}: {best_text}")
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 
 
+def _curve(
+    axes: Any, records: list[dict[str, float]], key: str, color: str, label: str, style: str = "-"
+) -> None:
+    """One quantity on its own axis; the label has the colour of the line, so that no legend hides data."""
+    values = [record[key] for record in records]
+    axes.plot([record["epoch"] for record in records], values, style, color=color, linewidth=1.2)
+    axes.set_ylabel(f"{label}  {'- -' if style == '--' else '—'}", color=color)
+    if min(values) > 0 and max(values) / min(values) > LOG_FROM_RATIO:
+        axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
+        axes.minorticks_off()  # each would cost as much time as a labelled one
+
+
 def attach_learning_curve(trial: Any, history: list[dict[str, float]], *, folder: Path) -> None:
     """Store a trial's learning curve as an artifact.
+
+    With ``functools.partial(attach_learning_curve, folder=...)`` it is the ``on_result`` of
+    `hpopt_lib.tuning.workers.WorkerOptions`, also for workers in other processes.
 
     Parameters
     ----------

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from browser import open_browser
 
 from hpopt_lib.report.dashboard import make_dashboard
+from hpopt_lib.report.dashboard_server import open_page
 from hpopt_lib.report.trial_artifact import attach_learning_curve
 from hpopt_lib.tuning.config import StudyConfig, store_path
 from hpopt_lib.tuning.space import load_space
@@ -33,6 +36,8 @@ def test_the_dashboard_shows_the_study_its_attributes_and_its_curves(tmp_path, n
     pytest.importorskip("optuna_dashboard")
     from hpopt_lib.tuning import workers
 
+    opened: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr("webbrowser.open", lambda uri: opened.put(uri) or True)
     # the name of the computer is nobody's business on a screenshot
     monkeypatch.setattr(workers, "origin", lambda: {"host": "node", "job_id": "1234_5", "commit": "abc1234"})
     storage = f"sqlite:///{tmp_path}/studies.db"
@@ -45,13 +50,19 @@ def test_the_dashboard_shows_the_study_its_attributes_and_its_curves(tmp_path, n
         fixed=fixed,
     )
     hook = functools.partial(attach_learning_curve, folder=files_folder(storage))
-    study = tune("oc20-like", config, trials=16, storage=storage, options=WorkerOptions(on_result=hook))
+    study = tune("oc20-like", config, trials=20, storage=storage, options=WorkerOptions(on_result=hook))
     server, address = make_dashboard("oc20-like", storage, token="a-token")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with open_browser(tmp_path / "browser") as browser:
-            browser.driver.set_window_size(1400, 1000)
-            browser.driver.get(address)
+            browser.driver.set_window_size(1200, 1380)
+            # from a page of another origin, as with --open or a click in a web terminal
+            with ExitStack() as stack:
+                open_page(address, stack)
+                browser.driver.get(opened.get(timeout=10))
+                browser.wait("return location.pathname.startsWith('/dashboard/studies/')")
+            assert "token" not in browser.script("return location.href")
+            assert browser.script("return document.cookie") == "", "scripts do not see the cookie"
             browser.wait(f"{TEXT}.includes('oc20-like')")
             browser.wait("return document.querySelectorAll('.plotly .main-svg').length >= 2")
             picture = Path(os.environ.get("HPOPT_DASHBOARD_PNG") or tmp_path / "dashboard.png")
@@ -84,7 +95,8 @@ def test_the_dashboard_shows_the_study_its_attributes_and_its_curves(tmp_path, n
                 "return [...document.images].some(i => i.src.includes('/artifacts/') && i.naturalWidth > 100)"
             )
             browser.script(
-                "[...document.images].find(i => i.src.includes('/artifacts/')).scrollIntoView({block: 'end'})"
+                "[...document.images].find(i => i.src.includes('/artifacts/'))"
+                ".closest('.MuiCard-root').scrollIntoView({block: 'end'})"
             )
             browser.driver.save_screenshot(str(picture.with_name(f"{picture.stem}-trial.png")))
             errors, asked = browser.drain()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from hpopt_lib.cluster.server import Server
+from hpopt_lib.tuning.endpoint import register_server
 
 
 @pytest.fixture
@@ -16,6 +21,36 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("HPOPT_PROFILE", raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory, needs) -> Path:
+    """Folder of a server that was made and never started; copied by the tests, which takes less time.
+
+    It is made by the program that HPOPT_MYSQLD names, where that is set.
+    """
+    if not os.environ.get("HPOPT_MYSQLD"):
+        needs("mariadbd")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HPOPT_HOME", str(tmp_path_factory.mktemp("template")))
+        return Server("team").init()
+
+
+@pytest.fixture
+def server(template, tmp_path, monkeypatch) -> Iterator[Server]:
+    """A server of its own for the test, not started."""
+    monkeypatch.setenv("HPOPT_HOME", str(tmp_path / "home"))
+    for name in ("SLURM_JOB_ID", "PBS_JOBID"):
+        monkeypatch.delenv(name, raising=False)
+    folder = Path(shutil.copytree(template, tmp_path / "team"))
+    folder.chmod(0o700)
+    register_server("team", folder)
+    server = Server("team")
+    yield server
+    monkeypatch.undo()  # what the test pretended must not keep the server from ending
+    monkeypatch.setenv("HPOPT_HOME", str(tmp_path / "home"))
+    if server.running:
+        server.stop()
 
 
 @pytest.fixture(scope="module")

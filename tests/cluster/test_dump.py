@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy.exc
 
+from hpopt_lib.cluster import dump_rows
 from hpopt_lib.cluster.server import Server
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.tuning.endpoint import register_server
 from hpopt_lib.tuning.storage import load_study, open_storage
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, needs) -> Iterator[Server]:
-    needs("mariadbd")
+def server(template, tmp_path_factory) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HPOPT_HOME", str(tmp_path_factory.mktemp("home")))
+        folder = Path(shutil.copytree(template, tmp_path_factory.mktemp("dump") / "team"))
+        folder.chmod(0o700)
+        register_server("team", folder)
         server = Server("team")
-        server.init()
         running = server.start()
         yield server
         server.stop()
@@ -130,7 +136,66 @@ def test_a_dump_that_fails_leaves_nothing(server, tmp_path, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hpopt_lib.cluster.dump.copy_rows", full)
+    monkeypatch.setattr("hpopt_lib.cluster.dump_rows.copy_all", full)
     with pytest.raises(HpoptError, match="all.db: cannot be written: No space left on device"):
         server.dump(tmp_path / "all.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_what_points_to_trials_comes_along_under_new_numbers(server, tmp_path, storage):
+    study = load_study("two", "team")
+    last = study.trials[4]._trial_id
+    study._storage.set_study_system_attr(study._study_id, f"dashboard:{last}:note_str:0", "look at this")
+    study.ask({"x": optuna.distributions.FloatDistribution(-1, 1)})  # runs while it is dumped
+    out = server.dump(tmp_path / "all.db")
+    optuna.delete_study(study_name="two", storage=storage)
+    optuna.create_study(study_name="between", storage=storage)
+    assert server.restore(out, skip_existing=True) == {"two": 7}
+    study = load_study("two", "team")
+    trial = study.trials[4]
+    assert trial._trial_id != last and trial.number == 4
+    notes = {k: v for k, v in study._storage.get_study_system_attrs(study._study_id).items() if "note" in k}
+    assert notes == {f"dashboard:{trial._trial_id}:note_str:0": "look at this"}
+    assert [t.state.name for t in study.trials][-1] == "RUNNING"
+    study._storage._backend.engine.dispose()
+    optuna.delete_study(study_name="between", storage=storage)
+
+
+def test_a_restore_that_fails_puts_nothing_in(server, tmp_path, storage, monkeypatch):
+    out = server.dump(tmp_path / "all.db")
+    for name in ("one", "two"):
+        optuna.delete_study(study_name=name, storage=storage)
+    copy_study = dump_rows.copy_study
+
+    def fails(reader, writer, name):
+        if name == "two":
+            raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("server has gone away"))
+        return copy_study(reader, writer, name)
+
+    monkeypatch.setattr(dump_rows, "copy_study", fails)
+    with pytest.raises(
+        HpoptError, match="cannot be restored into server 'team': server has gone away; nothing"
+    ):
+        server.restore(out)
+    assert optuna.get_all_study_names(storage) == []
+
+
+def test_every_table_of_optuna_is_copied():
+    """A new version of Optuna may have another table, or one that refers to something else."""
+    found = {
+        table.name: {key.column.table.name for key in table.foreign_keys} for table in dump_rows.tables()
+    }
+    assert found.pop("studies") == set() and found.pop("trials") == {"studies"}
+    assert len(found) == 9 and all(to in ({"studies"}, {"trials"}) for to in found.values())
+    assert all(len(table.primary_key.columns) == 1 for table in dump_rows.tables())
+
+
+def test_thousands_of_rows_come_in_portions(server, tmp_path, monkeypatch, storage):
+    monkeypatch.setattr(dump_rows, "ROWS", 3)
+    before = content(load_study("one", "team"))
+    out = server.dump(tmp_path / "all.db")
+    assert content(load_study("one", f"sqlite:///{out}")) == before
+    optuna.delete_study(study_name="one", storage=storage)
+    server.restore(out, skip_existing=True)
+    assert content(load_study("one", "team")) == before

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
-from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from dashboard_client import TOKEN, Client, come_in, led_to
 from synthetic import environment, hpopt_command
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.report.dashboard import make_dashboard, tunnel_command
+from hpopt_lib.report.dashboard import make_dashboard
 from hpopt_lib.report.trial_artifact import attach_learning_curve
 from hpopt_lib.tuning.config import StudyConfig, store_path
 from hpopt_lib.tuning.storage import files_folder, load_study
@@ -24,7 +26,6 @@ from hpopt_lib.tuning.study import tune
 from hpopt_lib.tuning.workers import WorkerOptions
 
 pytest.importorskip("optuna_dashboard")
-TOKEN = "right-token"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "journal"])
@@ -49,25 +50,6 @@ def make_small_study(store: Path, storage: str) -> str:
 store_path_of = store_path
 
 
-class Client:
-    """Asks as a browser would; `ask` gives status, headers and body."""
-
-    def __init__(self, port: int) -> None:
-        self.port, self.cookie = port, ""
-
-    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            names = {name.replace("_", "-"): value for name, value in headers.items()}
-            if self.cookie:
-                names["Cookie"] = self.cookie
-            connection.request(method, path, body, names)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
-
-
 @pytest.fixture
 def serve():
     """Start dashboards; give a client and the printed address."""
@@ -85,32 +67,16 @@ def serve():
         server.server_close()
 
 
-def come_in(client: Client, address: str) -> str:
-    """Follow the printed address; returns the page's path."""
-    parts = urlsplit(address)
-    status, headers, _ = client.ask(f"{parts.path}?{parts.query}")
-    assert status == 303 and TOKEN not in headers["Location"]
-    cookie, *flags = headers["Set-Cookie"].split("; ")
-    assert {"HttpOnly", "SameSite=Strict"} <= set(flags)
-    client.cookie = cookie
-    return headers["Location"]
-
-
 def test_only_who_has_the_token_gets_in(serve, address):
     client, printed = serve(address, token=TOKEN)
-    for path in (
-        "/",
-        "/dashboard",
-        "/api/studies",
-        "/static/bundle.js",
-        "/api/studies?token=wrong",
-        "/?token=",
-    ):
+    for path in ("/", "/dashboard", "/api/studies", "/static/bundle.js", "/api/studies?token=no", "/?token="):
         assert client.ask(path)[0] == 401, path
-    client.cookie = "hpopt_dashboard=wrong"
-    assert client.ask("/api/studies")[0] == 401
     page = come_in(client, printed)
     assert client.ask(page)[0] == 200
+    right = client.cookie
+    client.cookie = f"{right.partition('=')[0]}=wrong"
+    assert client.ask("/api/studies")[0] == 401
+    client.cookie = f'username-127-0-0-1-8888="2|1:0|a"; odd={{"a": 1}}; {right}'
     assert client.ask("/static/bundle.js")[0] == 200, "without Accept-Encoding too"
     (study,) = json.loads(client.ask("/api/studies")[2])["study_summaries"]
     assert study["study_name"] == "s"
@@ -142,9 +108,34 @@ def test_other_sites_and_names_are_refused(serve, address):
     assert client.ask("/api/studies", Host=f"localhost:{client.port}")[0] == 200
     body = json.dumps({"study_name": "new", "directions": ["minimize"]})
     assert client.ask("/api/studies", "POST", body, Origin="https://evil.example")[0] == 403
-    status, headers, _ = client.ask("//evil.example/?token=" + TOKEN)
-    assert status == 303 and not headers["Location"].startswith("//")
+    assert client.ask("/api/studies", "POST", body, Sec_Fetch_Site="same-site")[0] == 403
     assert [s.study_name for s in _studies(address)] == ["s"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//evil.example/", "/%5Cevil.example/", "/%0D%0ASet-Cookie:%20a=b", "/%22%3E%3Cscript%3E", "/?a=%22%3E"],
+)
+def test_the_token_leads_nowhere_else(serve, address, path):
+    client, _ = serve(address, token=TOKEN)
+    _, headers, body = client.ask(f"{path}{'&' if '?' in path else '?'}token={TOKEN}")
+    target = led_to(body)
+    assert re.match(r"/(?![/\\])", target) and urlsplit(target).netloc == ""
+    assert b"<script>" not in body and headers["Set-Cookie"].startswith("hpopt_")
+
+
+def test_two_dashboards_in_one_browser(serve, address):
+    one, two = serve(address, token=TOKEN), serve(address, token="other")
+    come_in(*one)
+    name = two[0].ask("/?token=other")[1]["Set-Cookie"].partition("=")[0]
+    assert name != one[0].cookie.partition("=")[0]  # cookies do not know ports
+
+
+def test_an_artifact_cannot_act_in_the_readers_name(serve, address):
+    client, _ = serve(address)
+    assert client.ask("/artifacts/1/1/0a")[1]["Content-Security-Policy"] == "sandbox"
+    headers = client.ask("/dashboard")[1]
+    assert headers["X-Frame-Options"] == "SAMEORIGIN" and "script-src" in headers["Content-Security-Policy"]
 
 
 def test_a_read_only_dashboard_changes_nothing(serve, address):
@@ -159,13 +150,8 @@ def test_a_read_only_dashboard_changes_nothing(serve, address):
 def test_a_dashboard_that_may_write_does(serve, address):
     client, _ = serve(address)  # without a token: everybody on this computer
     body = json.dumps({"study_name": "new", "directions": ["minimize"]})
-    status, _, text = client.ask(
-        "/api/studies",
-        "POST",
-        body,
-        Content_Type="application/json",
-        Origin=f"http://127.0.0.1:{client.port}",
-    )
+    headers = {"Content_Type": "application/json", "Origin": f"http://127.0.0.1:{client.port}"}
+    status, _, text = client.ask("/api/studies", "POST", body, **headers)
     assert status == 201, text
     new = next(s for s in _studies(address) if s.study_name == "new")
     assert (
@@ -183,12 +169,21 @@ def _studies(address: str):
 def test_a_dashboard_on_a_private_server(serve, store_path, tmp_path, monkeypatch, needs):
     needs("mariadbd")
     from hpopt_lib.cluster.server import Server
+    from hpopt_lib.tuning.endpoint import Endpoint, server_folder, write_endpoint
 
     monkeypatch.setenv("HPOPT_HOME", str(tmp_path / "home"))
     server = Server("team")
     server.init()
     with pytest.raises(HpoptError, match="server 'team': not running; start it with hpopt db start team"):
         make_dashboard("s", "team")
+    # the file of a server that died without a word
+    write_endpoint(server_folder("team"), Endpoint("127.0.0.1", 1, "u", "secret", "d"))
+    monkeypatch.setattr("hpopt_lib.report.dashboard.PATIENCE_S", 1.0)
+    with pytest.raises(
+        HpoptError, match="team cannot be opened: .*; start it with hpopt db start team"
+    ) as told:
+        make_dashboard("s", "team")
+    assert "secret" not in str(told.value)
     running = server.start()
     try:
         client, printed = serve(make_small_study(store_path, "team"), token=TOKEN)
@@ -212,13 +207,24 @@ def test_ports(serve, address):
     assert 8080 <= first < second < 8180
 
 
-def test_the_tunnel_goes_through_the_login_node_from_a_job(monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.delenv("PBS_JOBID", raising=False)
-    assert " -J " not in tunnel_command(8080)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    command = tunnel_command(8081)
-    assert command.startswith("ssh -N -L 8081:127.0.0.1:8081 -J ") and socket.gethostname() in command
+def test_what_is_missing_is_told(address, monkeypatch):
+    with pytest.raises(HpoptError, match="study 'other': not in .*; it has s"):
+        make_dashboard("other", address)
+    with pytest.raises(HpoptError, match="no such study storage"):
+        make_dashboard("s", "sqlite:///nowhere.db")
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    with pytest.raises(
+        HpoptError, match=r"optuna-dashboard: not installed; run pip install 'hpopt-lib\[dashboard\]'"
+    ):
+        make_dashboard("s", address)
+
+
+def test_a_study_without_a_place_for_artifacts_is_shown(serve, address, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("hpopt_lib.report.dashboard.files_folder", lambda _: tmp_path / "file" / "x")
+    client, _ = serve(address)
+    assert json.loads(client.ask("/api/meta")[2])["artifact_is_available"] is False
+    assert "no learning curves to show" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_address_and_ends_cleanly(address, tmp_path):

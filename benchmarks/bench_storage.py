@@ -1,0 +1,260 @@
+"""What the storages of studies cost: trials per second and the overhead of a trial.
+
+    python benchmarks/bench_storage.py [--quick | --record] [--only SECTION] [--out FILE]
+
+Prints Markdown. Starts a private server (`hpopt db`) in a temporary folder when there is a program for it.
+--out replaces the section of this benchmark in a file and leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import re
+import shlex
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import commit, machine, table
+from storage_growth import growth
+from storage_load import SPACE, Cost, Load, grpc_proxy, hpopt_worker, optuna_worker, run
+
+from hpopt_lib.errors import HpoptError
+from hpopt_lib.tuning.config import StudyConfig, make_study
+from hpopt_lib.tuning.storage import open_storage
+from hpopt_lib.workspace import embedded_store
+
+TITLE = "# What the storages of studies cost"
+SERVER = "bench"
+#: A study of trials of this length is what the requirement speaks of.
+TRIAL_S, SHARE, SHARE_WORKERS = 5.0, 0.03, 16
+
+
+@dataclass
+class Place:
+    """A storage and who works on it.
+
+    Attributes
+    ----------
+    address : str
+        Where the study is made.
+    prepare : callable
+        See `storage_load.run`.
+    arguments : tuple
+    server : list of int
+        Processes of the server.
+    """
+
+    address: str
+    prepare: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    server: list[int] = field(default_factory=list)
+
+
+def new_study(address: str, store: str, trials: int) -> str:
+    """A fresh study in a storage; its name."""
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    config = StudyConfig(store=store, space=SPACE, validation="val_id", sampler="random")
+    make_study(name, config, open_storage(address), trials=trials)
+    return name
+
+
+def measure(place: Place, store: str, *, workers: int, trials: int, seconds: float = 0.0) -> Cost:
+    """One run on a fresh study."""
+    name = new_study(place.address, store, trials)
+    return run(Load(name, workers, trials, seconds), place.prepare, *place.arguments, server=place.server)
+
+
+@contextlib.contextmanager
+def private_server(folder: Path) -> Iterator[tuple[str, int] | None]:
+    """Product and process of a fresh server; None without a server program."""
+    from hpopt_lib.cluster.server import Server
+    from hpopt_lib.cluster.server_data import read_account
+    from hpopt_lib.cluster.server_lock import read_state
+
+    server = Server(SERVER)
+    try:
+        server.init(folder / "server")
+    except HpoptError as error:
+        print(f"no server: {error.problem}", file=sys.stderr)
+        yield None
+        return
+    server.start()
+    try:
+        state = read_state(server.folder)
+        assert state is not None
+        yield read_account(server.folder).get("made_by", "server"), state.pid
+    finally:
+        server.stop()
+
+
+def places(folder: Path, server: tuple[str, int] | None) -> dict[str, Place]:
+    """All storages of this machine by what the tables call them; the first is the peer of the server."""
+    made = {}
+    if server:
+        product, pid = server
+        made[f"Optuna alone, {product}"] = Place(SERVER, optuna_worker, (SERVER,), [pid])
+        made[f"hpopt, {product}"] = Place(SERVER, hpopt_worker, (SERVER,), [pid])
+    for kind, title in (("sqlite", "SQLite"), ("journal", "journal")):
+        address = f"{kind}:///{folder}/studies.{kind}"
+        made[f"hpopt, {title}"] = Place(address, hpopt_worker, (address,))
+    if server and find_spec("grpc"):
+        from hpopt_lib.cluster.server_places import free_port
+
+        port = free_port("127.0.0.1")
+        proxy = grpc_proxy(SERVER, port)
+        made[f"Optuna alone, gRPC proxy, {product}"] = Place(
+            SERVER, optuna_worker, (SERVER, port), [pid, proxy.pid]
+        )
+        time.sleep(3)
+    return made
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """Median and range."""
+    low, middle, high = np.min(values), np.median(values), np.max(values)
+    if np.isnan(middle):
+        return "–"
+    return f"{middle:,.{digits}f}" + (f" ({low:,.{digits}f}–{high:,.{digits}f})" if len(values) > 1 else "")
+
+
+def throughput(everywhere: dict[str, Place], store: str, *, counts, trials: int, repeats: int) -> str:
+    """Trials that train nothing: as many as the storage can take."""
+    costs: dict[tuple[str, int], list[Cost]] = {}
+    for _ in range(repeats):  # all storages before the next round: slow moments hit all alike
+        for workers in counts:
+            for name, place in everywhere.items():
+                costs.setdefault((name, workers), []).append(
+                    measure(place, store, workers=workers, trials=max(trials, 3 * workers))
+                )
+    head = ["storage", "workers", "trials/s", "ms of a trial", "CPU-ms in the worker", "in the server"]
+    rows = []
+    for (name, workers), made in sorted(costs.items(), key=lambda item: list(everywhere).index(item[0][0])):
+        rows.append(
+            [
+                name,
+                workers,
+                spread([cost.rate for cost in made]),
+                spread([1e3 * float(np.mean(cost.overhead_s)) for cost in made], 0),
+                spread([1e3 * cost.cpu_s for cost in made], 0),
+                spread([1e3 * cost.server_s for cost in made], 0),
+                spread([float(np.median([cost.statements for cost in made]))], 0),
+                spread([float(np.median([cost.transactions for cost in made]))], 0),
+            ]
+        )
+    return table([*head, "SQL statements", "transactions"], rows)
+
+
+def share(everywhere: dict[str, Place], store: str, *, rounds: int, repeats: int) -> str:
+    """Trials of five seconds: what the storage adds to them."""
+    chosen = {name: place for name, place in everywhere.items() if place.server and "gRPC" not in name}
+    costs: dict[str, list[Cost]] = {}
+    for _ in range(repeats):
+        for name, place in chosen.items():
+            costs.setdefault(name, []).append(
+                measure(place, store, workers=SHARE_WORKERS, trials=SHARE_WORKERS * rounds, seconds=TRIAL_S)
+            )
+    rows = []
+    for name, made in costs.items():
+        each = [float(np.mean(cost.overhead_s)) for cost in made]
+        tail = [float(np.quantile(cost.overhead_s, 0.95)) for cost in made]
+        rows.append(
+            [
+                name,
+                spread([1e3 * value for value in each], 0),
+                spread([1e3 * value for value in tail], 0),
+                spread([100 * value / TRIAL_S for value in each], 2),
+                spread([1e3 * cost.cpu_s for cost in made], 0),
+                spread([1e3 * cost.server_s for cost in made], 0),
+            ]
+        )
+    head = ["storage", "ms of a trial", "95 %", "share, %", "CPU-ms in the worker", "in the server"]
+    return table(head, rows) + f"\n\nAsked for: below {100 * SHARE:g} %."
+
+
+def replace_section(path: Path, section: str) -> None:
+    """Put a section in a file in place of the one with its title, or at the end."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    old = re.compile(rf"^{re.escape(TITLE)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
+    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
+    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="few trials, workers and repeats")
+    size.add_argument("--record", action="store_true", help="write into RESULTS.md beside this file")
+    parser.add_argument("--only", action="append", help="throughput, share or growth")
+    parser.add_argument("--no-server", action="store_true", help="storages in files only")
+    parser.add_argument("--out", type=Path, help="also write to this file")
+    options = parser.parse_args()
+    quick = options.quick
+    out = Path(__file__).with_name("RESULTS.md") if options.record else options.out
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-storage-")))
+        # processes of this benchmark inherit them
+        os.environ.update(HPOPT_HOME=str(folder / "home"), OMP_NUM_THREADS="1")
+        store = str(embedded_store("oc20-like", stride=16).path.resolve())
+        server = None if options.no_server else stack.enter_context(private_server(folder))
+        everywhere = places(folder, server)
+        counts, trials, repeats = ((1, 4), 12, 1) if quick else ((1, 4, 16, 32), 64, 3)
+        packages = ("optuna", "sqlalchemy", "pymysql", *(("grpcio",) if find_spec("grpc") else ()))
+        versions = ", ".join(f"{name} {version(name)}" for name in packages)
+        text = [
+            TITLE,
+            f"{datetime.date.today()}, commit {commit()}, `python {shlex.join(sys.argv)}`\n\n{machine()}, "
+            f"{versions}{f', {server[0]}' if server else ''}",
+            "One process per worker, all on this machine with the server. A trial draws 2 hyperparameters at "
+            "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of "
+            "a training. The workers of hpopt add what they store, look for twins and dead workers, keep the "
+            "budget of the study and beat. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
+            "server, each process with its share of the trials. "
+            f"Medians and ranges of {repeats} runs on fresh studies, taken in turn; imports and connecting "
+            "do not count.",
+        ]
+        sections = {
+            "throughput": (
+                "Trials that train nothing",
+                lambda: throughput(everywhere, store, counts=counts, trials=trials, repeats=repeats),
+            ),
+            "share": (
+                f"Trials of {TRIAL_S:g} seconds, {SHARE_WORKERS} workers",
+                lambda: share(everywhere, store, rounds=1 if quick else 3, repeats=1 if quick else 2),
+            ),
+            "growth": (
+                "With many trials in the study, one worker",
+                lambda: growth(
+                    {name: place for name, place in everywhere.items() if "gRPC" not in name},
+                    lambda address, n: new_study(address, store, n),
+                    sizes=(10, 100) if quick else (100, 1000, 5000),
+                    trials=10 if quick else 20,
+                ),
+            ),
+        }
+        for key, (title, work) in sections.items():
+            if (options.only and key not in options.only) or (key == "share" and not server):
+                continue
+            start = time.perf_counter()
+            text.append(f"## {title}\n\n{work()}")
+            print(f"{key}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    report = "\n\n".join(text) + "\n"
+    print(report)
+    if out:
+        replace_section(out, report)
+
+
+if __name__ == "__main__":
+    main()
