@@ -204,6 +204,17 @@ class Recorder:
         return record
 
 
+def as_text(record: dict[str, Any]) -> str:
+    """JSON with one line for each field, and for each trial."""
+    trials = [json.dumps(trial, ensure_ascii=False) for trial in record["trials"]]
+    lines = [
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in record.items()
+        if key != "trials"
+    ]
+    return "{\n" + ",\n".join([*lines, ' "trials": [\n  ' + ",\n  ".join(trials) + "\n ]"]) + "\n}\n"
+
+
 def check_clean(text: str, folder: Path) -> None:
     """Refuse to write what belongs to this computer only."""
     secrets = [
@@ -240,9 +251,7 @@ def main() -> int:
             recorder.hpopt(f"pace cancel {STUDY} --all")
         finally:
             slurm.stop()
-        text = json.dumps(record, indent=1, ensure_ascii=False)
-        # one line for each trial
-        text = re.sub(r"\n\s{3,}", " ", text) + "\n"
+        text = as_text(record)
         check_clean(text, folder)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(options.out, overwrite=True) as temporary_path:

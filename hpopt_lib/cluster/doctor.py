@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hpopt_lib.cluster.server_client import answers
 from hpopt_lib.cluster.server_places import file_system, on_network
-from hpopt_lib.cluster.settings import Profile, load_profile
+from hpopt_lib.cluster.settings import ClusterProfile, load_profile
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.tuning.endpoint import hpopt_home, known_servers, read_endpoint, server_folder
 
@@ -50,12 +50,12 @@ class Finding:
         return f"{self.state:<4}  {self.what}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
-def refuse_login_node(profile: Profile | None = None, *, what: str = "this command") -> None:
+def refuse_login_node(profile: ClusterProfile | None = None, *, what: str = "this command") -> None:
     """Raise on a login node of the cluster, where nothing heavy may run.
 
     Parameters
     ----------
-    profile : Profile, optional
+    profile : ClusterProfile, optional
         By default the one that `hpopt_lib.cluster.settings.load_profile` chooses.
     what : str
         The command, for the message.
@@ -71,12 +71,12 @@ def refuse_login_node(profile: Profile | None = None, *, what: str = "this comma
         )
 
 
-def examine(profile: Profile, *, server: str | None = None) -> Iterator[Finding]:
+def examine(profile: ClusterProfile, *, server: str | None = None) -> Iterator[Finding]:
     """Check this node, one finding after the other.
 
     Parameters
     ----------
-    profile : Profile
+    profile : ClusterProfile
     server : str, optional
         Only this one is tried; all known ones by default.
     """
@@ -92,7 +92,7 @@ def examine(profile: Profile, *, server: str | None = None) -> Iterator[Finding]
         yield _endpoint(name)
 
 
-def _login(profile: Profile) -> Finding:
+def _login(profile: ClusterProfile) -> Finding:
     host = socket.gethostname()
     if profile.is_login_node(host):
         return Finding(WARN, "node", f"{host} is a login node", "submit from here, but compute in jobs")
@@ -114,7 +114,7 @@ def _versions() -> Iterator[Finding]:
         yield Finding(WARN, "hpopt", "not on the PATH", "activate the environment; jobs do it by themselves")
 
 
-def _commands(profile: Profile) -> Iterator[Finding]:
+def _commands(profile: ClusterProfile) -> Iterator[Finding]:
     for name in COMMANDS[profile.launcher]:
         if path := shutil.which(name):
             yield Finding(OK, name, path)
@@ -133,7 +133,7 @@ def _commands(profile: Profile) -> Iterator[Finding]:
         )
 
 
-def _modules(profile: Profile) -> Finding:
+def _modules(profile: ClusterProfile) -> Finding:
     if not profile.modules:
         return Finding(OK, "modules", "the profile loads none")
     # `module` is a function of login shells
@@ -149,7 +149,7 @@ def _modules(profile: Profile) -> Finding:
     )
 
 
-def _quota(profile: Profile) -> Finding:
+def _quota(profile: ClusterProfile) -> Finding:
     command = shlex.split(profile.quota_command)
     if not command:
         return Finding(OK, "quota", "the profile has no command for it")

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from hpopt_lib.cluster.request import Request
-from hpopt_lib.cluster.settings import Profile, load_profile, parse_time
+from hpopt_lib.cluster.settings import ClusterProfile, load_profile, parse_time
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
 
@@ -100,12 +100,12 @@ def job_name(kind: str, name: str = "") -> str:
     return f"hpopt-{kind}-{safe}" if safe else f"hpopt-{kind}"
 
 
-def values_for(profile: Profile, request: Request, **more: object) -> dict[str, object]:
+def values_for(profile: ClusterProfile, request: Request, **more: object) -> dict[str, object]:
     """Values that follow from a profile and a request, and those given by name.
 
     Parameters
     ----------
-    profile : Profile
+    profile : ClusterProfile
     request : Request
     **more
         Such as ``STUDY=…``; they win.
@@ -155,12 +155,12 @@ def values_for(profile: Profile, request: Request, **more: object) -> dict[str, 
     return {**values, **more}
 
 
-def default_scripts(profile: Profile | None = None) -> dict[str, str]:
+def default_scripts(profile: ClusterProfile | None = None) -> dict[str, str]:
     """The scripts for submission by hand, by their path below ``pace_jobs``.
 
     Parameters
     ----------
-    profile : Profile, optional
+    profile : ClusterProfile, optional
         For Slurm; by default that of PACE ICE as this package knows it.
     """
     slurm = profile or load_profile("pace-ice")
@@ -186,11 +186,11 @@ def default_scripts(profile: Profile | None = None) -> dict[str, str]:
     return scripts
 
 
-def _default_seconds(kind: str, profile: Profile) -> int:
+def _default_seconds(kind: str, profile: ClusterProfile) -> int:
     return parse_time(profile.server_time if kind == "server" else profile.time)
 
 
-def write_scripts(out: Path, profile: Profile | None = None) -> list[Path]:
+def write_scripts(out: Path, profile: ClusterProfile | None = None) -> list[Path]:
     """Write the scripts for submission by hand into a folder; those there are replaced."""
     paths = []
     for name, text in default_scripts(profile).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpopt_lib.cluster.settings import Profile, format_time, parse_time
+from hpopt_lib.cluster.settings import ClusterProfile, format_time, parse_time
 from hpopt_lib.errors import HpoptError
 
 
@@ -45,7 +45,7 @@ class Request:
 
 
 def worker_request(
-    profile: Profile,
+    profile: ClusterProfile,
     *,
     workers: int,
     per_job: int = 1,
@@ -57,7 +57,7 @@ def worker_request(
 
     Parameters
     ----------
-    profile : Profile
+    profile : ClusterProfile
     workers : int
         In all; rounded up to full jobs.
     per_job : int
@@ -93,19 +93,19 @@ def worker_request(
     return request
 
 
-def server_request(profile: Profile, *, time: str | None = None) -> Request:
+def server_request(profile: ClusterProfile, *, time: str | None = None) -> Request:
     """Resources of the job with the database server."""
     request = Request(parse_time(time or profile.server_time), 1, profile.server_memory_mb)
     check(request, profile, what="--server-time")
     return request
 
 
-def check(request: Request, profile: Profile, *, what: str = "--time") -> None:
+def check(request: Request, profile: ClusterProfile, *, what: str = "--time") -> None:
     """Raise when a request is above a limit of the cluster; the message has the numbers.
 
     Examples
     --------
-    >>> check(Request(24 * 3600, cpus=24), Profile("ours", max_cpu_hours=512))
+    >>> check(Request(24 * 3600, cpus=24), ClusterProfile("ours", max_cpu_hours=512))
     Traceback (most recent call last):
     hpopt_lib.errors.HpoptError: --time 24:00:00: 24 cores x 24 h = 576 CPU-hours, profile ours allows 512...
     """

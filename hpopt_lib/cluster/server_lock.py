@@ -53,6 +53,7 @@ class State:
 def write_state(folder: Path, state: State) -> None:
     """Note who runs the server."""
     with atomic_path(folder / STATE, overwrite=True) as temporary:
+        temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
 
 

@@ -126,7 +126,8 @@ def candidates() -> list[Path]:
     for folder in folders:
         for name in NAMES:
             path = folder / name
-            if path.is_file() and os.access(path, os.X_OK):
+            # unlike Path.is_file this does not fail for folders that may not be looked into
+            if os.path.isfile(path) and os.access(path, os.X_OK):
                 found.setdefault(path.absolute())
     return list(found)
 

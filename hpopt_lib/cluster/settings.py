@@ -25,7 +25,7 @@ LAUNCHERS = ("slurm", "pbs", "local")
 
 
 @dataclass(frozen=True)
-class Profile:
+class ClusterProfile:
     """A cluster.
 
     Attributes
@@ -102,7 +102,7 @@ def matches(host: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(name, p) for p in patterns for name in (host, host.partition(".")[0]))
 
 
-def profiles() -> dict[str, Profile]:
+def profiles() -> dict[str, ClusterProfile]:
     """All profiles, the user's own included.
 
     Raises
@@ -121,7 +121,7 @@ def profiles() -> dict[str, Profile]:
     return found
 
 
-def load_profile(name: str | None = None) -> Profile:
+def load_profile(name: str | None = None) -> ClusterProfile:
     """A profile by its name.
 
     Parameters
@@ -142,7 +142,7 @@ def own_file() -> Path:
     return hpopt_home() / OWN_FILE
 
 
-def _guess(known: dict[str, Profile]) -> str:
+def _guess(known: dict[str, ClusterProfile]) -> str:
     host = socket.getfqdn()
     for profile in known.values():
         if matches(host, profile.hosts) or matches(socket.gethostname(), profile.hosts):
@@ -172,15 +172,15 @@ def _tables(path: Path) -> dict[str, dict[str, Any]]:
     return {key: dict(value) for key, value in values.items() if isinstance(value, dict)}
 
 
-def _profile(name: str, table: dict[str, Any], base: dict[str, Any], path: Path) -> Profile:
-    kinds = {f.name: str(f.type) for f in fields(Profile)}
+def _profile(name: str, table: dict[str, Any], base: dict[str, Any], path: Path) -> ClusterProfile:
+    kinds = {f.name: str(f.type) for f in fields(ClusterProfile)}
     values = {**base, "name": name}
     for key, value in table.items():
         where = f"{path}: [{name}] {key} = {value!r}"
         if key == "name" or key not in kinds:
             raise HpoptError(f"{where}: no such field", remedy=f"use {', '.join(list(kinds)[1:])}")
         values[key] = _value(value, kinds[key], where)
-    profile = Profile(**values)
+    profile = ClusterProfile(**values)
     if profile.launcher not in LAUNCHERS:
         raise HpoptError(
             f"{path}: [{name}] launcher = {profile.launcher!r}: unknown", remedy=f"use {', '.join(LAUNCHERS)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpopt_lib.cluster.render import job_name, render, values_for
 from hpopt_lib.cluster.request import Request, server_request
-from hpopt_lib.cluster.settings import Profile
+from hpopt_lib.cluster.settings import ClusterProfile
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.tuning.endpoint import hpopt_home
 from hpopt_lib.tuning.storage import is_file, mask
@@ -21,7 +21,7 @@ class Submission:
     Attributes
     ----------
     study : str
-    profile : Profile
+    profile : ClusterProfile
     request : Request
         Of a job with workers, see `hpopt_lib.cluster.request.worker_request`.
     storage : str
@@ -33,7 +33,7 @@ class Submission:
     """
 
     study: str
-    profile: Profile
+    profile: ClusterProfile
     request: Request
     storage: str
     server_time: str | None = None
@@ -106,7 +106,7 @@ def _directive(path: Path) -> str:
     return text
 
 
-def new_server_folder(profile: Profile, name: str) -> Path:
+def new_server_folder(profile: ClusterProfile, name: str) -> Path:
     """Where a new server keeps its data: in the scratch folder when there is one, else here."""
     scratch = Path(profile.scratch).expanduser() if profile.scratch else Path()
     return (scratch if scratch.is_dir() else Path.cwd()).absolute() / f"hpopt-db-{name}"

@@ -21,8 +21,6 @@ from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.references import composition
 from hpopt_lib.store import SplitArrays
 
-__all__ = ["OBJECTIVE", "Dataset", "TrainResult", "Training", "TrainingDivergedError", "train"]
-
 #: The error that early stopping, pruning and tuning look at, on the validation split.
 OBJECTIVE = "energy_mae_mev_per_atom"
 

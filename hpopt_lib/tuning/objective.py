@@ -119,6 +119,8 @@ class _Attempt:
         return float(np.mean(self.errors))
 
     def _train(self, repeat: int, state: dict[str, Any] | None) -> TrainResult:
+        import optuna
+
         seed = training_seed(self.of.seed, self.root, repeat)
         training = Training(self.of.data, self.settings, seed=seed, device=self.of.device)
         if state is not None:
@@ -130,7 +132,12 @@ class _Attempt:
             with self.stops.allowed():
                 record = training.step()
             self.epochs += 1
-            self._report(repeat, training.epoch, record, may_prune=training.epoch < self.settings.epochs)
+            may_prune = training.epoch < self.settings.epochs
+            try:
+                self._report(repeat, training.epoch, record, may_prune=may_prune)
+            except optuna.TrialPruned:
+                self._show(training.history)
+                raise
             self._stop_or_save(repeat, training, time.monotonic() - start)
         return training.result()
 
@@ -186,11 +193,15 @@ class _Attempt:
         trial.set_user_attr("learning_curve", [record["train_loss"] for record in result.history])
         for name, value in validation_scores(result.potential, self.of.data).items():
             trial.set_user_attr(name, round(value, 5))  # for reading; the objective has all digits
-        if self.of.on_result is not None:
-            try:
-                self.of.on_result(trial, result.history)
-            except Exception as error:  # a figure is not worth a trial
-                say(f"trial {trial.number}: its learning curve could not be stored: {error}")
+        self._show(result.history)
+
+    def _show(self, history: list[dict[str, float]]) -> None:
+        if self.of.on_result is None:
+            return
+        try:
+            self.of.on_result(self.trial, history)
+        except Exception as error:  # a figure is not worth a trial
+            say(f"trial {self.trial.number}: its learning curve could not be stored: {error}")
 
 
 def validation_scores(potential: Potential, data: Dataset) -> dict[str, float]:

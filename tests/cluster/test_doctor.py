@@ -9,12 +9,12 @@ from click.testing import CliRunner
 
 from hpopt_lib.cli import main
 from hpopt_lib.cluster import doctor, server_programs
-from hpopt_lib.cluster.settings import Profile, load_profile
+from hpopt_lib.cluster.settings import ClusterProfile, load_profile
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.tuning.endpoint import Endpoint, register_server, write_endpoint
 
 
-def findings(profile: Profile, **options) -> dict[str, doctor.Finding]:
+def findings(profile: ClusterProfile, **options) -> dict[str, doctor.Finding]:
     return {finding.what: finding for finding in doctor.examine(profile, **options)}
 
 
@@ -47,7 +47,7 @@ def test_local_is_healthy(home):
 def test_what_is_missing_is_said_with_its_remedy(home, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(server_programs, "find_program", no_program)
-    profile = Profile("x", modules=("no-such-module",), quota_command="pace-quota")
+    profile = ClusterProfile("x", modules=("no-such-module",), quota_command="pace-quota")
     found = findings(profile)
     assert found["sbatch"].state == "fail" and "--profile local" in found["sbatch"].remedy
     assert found["modules"].state == "fail" and "cluster.toml" in found["modules"].remedy
@@ -59,7 +59,7 @@ def test_quota_is_shown(home, monkeypatch, tmp_path):
     (tmp_path / "pace-quota").write_text("#!/bin/sh\necho 'home 3 of 30 GB'\n")
     (tmp_path / "pace-quota").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert findings(Profile("x", quota_command="pace-quota"))["quota"].text == "home 3 of 30 GB"
+    assert findings(ClusterProfile("x", quota_command="pace-quota"))["quota"].text == "home 3 of 30 GB"
 
 
 def test_servers(home, tmp_path):

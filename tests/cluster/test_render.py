@@ -10,7 +10,7 @@ import pytest
 
 from hpopt_lib.cluster.render import default_scripts, render, setting_names, template_names, values_for
 from hpopt_lib.cluster.request import Request, worker_request
-from hpopt_lib.cluster.settings import Profile, load_profile
+from hpopt_lib.cluster.settings import ClusterProfile, load_profile
 from hpopt_lib.errors import HpoptError
 
 JOBS = Path(__file__).resolve().parents[2] / "pace_jobs"
@@ -89,7 +89,7 @@ def test_server_outlives_workers(home):
 
 
 def test_values_of_a_submission(home):
-    profile = Profile(
+    profile = ClusterProfile(
         "x",
         account="acct",
         qos="q",
@@ -116,7 +116,7 @@ def test_values_of_a_submission(home):
 
 
 def test_settings_can_be_set_from_outside(home):
-    text = render("workers.sbatch", values_for(Profile("x"), Request(3600), STUDY="inside"))
+    text = render("workers.sbatch", values_for(ClusterProfile("x"), Request(3600), STUDY="inside"))
     head = text.partition("# -----")[0]
     shown = subprocess.run(
         ["bash", "-c", head + '\necho "$STUDY $STORAGE"'], capture_output=True, text=True, check=True,
@@ -133,7 +133,7 @@ def test_any_gpu(home):
 
 
 def test_pbs(home):
-    profile = Profile(
+    profile = ClusterProfile(
         "x", launcher="pbs", account="acct", qos="long", gpu_option=":gpus={count}", array_option="-J"
     )
     request = worker_request(profile, workers=6, per_job=2, gpu="any", time="3:00:00")
@@ -145,7 +145,7 @@ def test_pbs(home):
 
 
 def test_a_line_break_cannot_add_an_option(home):
-    values = values_for(Profile("x"), Request(3600), STUDY="a\n#SBATCH --account=b")
+    values = values_for(ClusterProfile("x"), Request(3600), STUDY="a\n#SBATCH --account=b")
     with pytest.raises(HpoptError, match="study: has a line break in it"):
         render("workers.sbatch", values)
 

@@ -95,6 +95,20 @@ def test_they_are_found_in_path_beside_a_client_and_in_an_environment(tmp_path, 
     assert find_program().path == named
 
 
+def test_a_folder_of_somebody_else_in_path_is_passed_over(tmp_path, monkeypatch):
+    works = program(tmp_path / "other", SAY["mysql"])
+    monkeypatch.setenv("PATH", f"{tmp_path}/closed:{tmp_path}/other")
+    stat = os.stat
+
+    def closed(path, **options):
+        if str(path).startswith(f"{tmp_path}/closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert find_program().path == works
+
+
 def test_a_broken_one_does_not_hide_one_that_works(tmp_path, monkeypatch):
     program(tmp_path / "path", "libaio.so.1: cannot open", name="mariadbd", code=127)
     works = program(tmp_path / "other", SAY["mysql"])

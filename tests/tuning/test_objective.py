@@ -210,3 +210,10 @@ def test_a_figure_that_cannot_be_stored_does_not_fail_the_trial(dataset, capsys)
     (trial,) = run(objective_for(dataset, on_result=broken)).trials
     assert trial.state.name == "COMPLETE" and seen == [(0, 8, 8)]
     assert "trial 0: its learning curve could not be stored: no space left" in capsys.readouterr().err
+
+
+def test_pruned_trials_have_a_learning_curve_too(dataset):
+    seen = []
+    objective = objective_for(dataset, on_result=lambda trial, history: seen.append(len(history)))
+    (trial,) = run(objective, pruner=PruneAt(3)).trials
+    assert trial.state.name == "PRUNED" and seen == [3]
