@@ -2,7 +2,7 @@
 
     python benchmarks/bench_storage.py [--quick | --record] [--only SECTION] [--out FILE]
 
-Prints Markdown. Starts a private server (`hpopt db`) in a temporary folder when there is a program for it.
+Prints Markdown. Starts a private server (`hpopt db`) in a temporary folder when its program is installed.
 --out replaces the section of this benchmark in a file and leaves the others as they are.
 """
 
@@ -18,48 +18,23 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from measure import commit, machine, table
 from storage_growth import growth
-from storage_load import SPACE, Cost, Load, grpc_proxy, hpopt_worker, optuna_worker, run
+from storage_load import SPACE, Cost, Load, run
+from storage_places import Place, places, private_server
 
-from hpopt_lib.errors import HpoptError
 from hpopt_lib.tuning.config import StudyConfig, make_study
 from hpopt_lib.tuning.storage import open_storage
 from hpopt_lib.workspace import embedded_store
 
 TITLE = "# What the storages of studies cost"
-SERVER = "bench"
 #: A study of trials of this length is what the requirement speaks of.
 TRIAL_S, SHARE, SHARE_WORKERS = 5.0, 0.03, 16
-
-
-@dataclass
-class Place:
-    """A storage and who works on it.
-
-    Attributes
-    ----------
-    address : str
-        Where the study is made.
-    prepare : callable
-        See `storage_load.run`.
-    arguments : tuple
-    server : list of int
-        Processes of the server.
-    """
-
-    address: str
-    prepare: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    server: list[int] = field(default_factory=list)
 
 
 def new_study(address: str, store: str, trials: int) -> str:
@@ -74,51 +49,6 @@ def measure(place: Place, store: str, *, workers: int, trials: int, seconds: flo
     """One run on a fresh study."""
     name = new_study(place.address, store, trials)
     return run(Load(name, workers, trials, seconds), place.prepare, *place.arguments, server=place.server)
-
-
-@contextlib.contextmanager
-def private_server(folder: Path) -> Iterator[tuple[str, int] | None]:
-    """Product and process of a fresh server; None without a server program."""
-    from hpopt_lib.cluster.server import Server
-    from hpopt_lib.cluster.server_data import read_account
-    from hpopt_lib.cluster.server_lock import read_state
-
-    server = Server(SERVER)
-    try:
-        server.init(folder / "server")
-    except HpoptError as error:
-        print(f"no server: {error.problem}", file=sys.stderr)
-        yield None
-        return
-    server.start()
-    try:
-        state = read_state(server.folder)
-        assert state is not None
-        yield read_account(server.folder).get("made_by", "server"), state.pid
-    finally:
-        server.stop()
-
-
-def places(folder: Path, server: tuple[str, int] | None) -> dict[str, Place]:
-    """All storages of this machine by what the tables call them; the first is the peer of the server."""
-    made = {}
-    if server:
-        product, pid = server
-        made[f"Optuna alone, {product}"] = Place(SERVER, optuna_worker, (SERVER,), [pid])
-        made[f"hpopt, {product}"] = Place(SERVER, hpopt_worker, (SERVER,), [pid])
-    for kind, title in (("sqlite", "SQLite"), ("journal", "journal")):
-        address = f"{kind}:///{folder}/studies.{kind}"
-        made[f"hpopt, {title}"] = Place(address, hpopt_worker, (address,))
-    if server and find_spec("grpc"):
-        from hpopt_lib.cluster.server_places import free_port
-
-        port = free_port("127.0.0.1")
-        proxy = grpc_proxy(SERVER, port)
-        made[f"Optuna alone, gRPC proxy, {product}"] = Place(
-            SERVER, optuna_worker, (SERVER, port), [pid, proxy.pid]
-        )
-        time.sleep(3)
-    return made
 
 
 def spread(values: list[float], digits: int = 1) -> str:
@@ -196,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="few trials, workers and repeats")
-    size.add_argument("--record", action="store_true", help="write into RESULTS.md beside this file")
+    size.add_argument("--record", action="store_true", help="write into benchmarks/RESULTS.md")
     parser.add_argument("--only", action="append", help="throughput, share or growth")
     parser.add_argument("--no-server", action="store_true", help="storages in files only")
     parser.add_argument("--out", type=Path, help="also write to this file")
@@ -207,6 +137,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-storage-")))
         # processes of this benchmark inherit them
         os.environ.update(HPOPT_HOME=str(folder / "home"), OMP_NUM_THREADS="1")
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         store = str(embedded_store("oc20-like", stride=16).path.resolve())
         server = None if options.no_server else stack.enter_context(private_server(folder))
         everywhere = places(folder, server)
@@ -218,12 +151,11 @@ def main() -> None:
             f"{datetime.date.today()}, commit {commit()}, `python {shlex.join(sys.argv)}`\n\n{machine()}, "
             f"{versions}{f', {server[0]}' if server else ''}",
             "One process per worker, all on this machine with the server. A trial draws 2 hyperparameters at "
-            "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of "
-            "a training. The workers of hpopt add what they store, look for twins and dead workers, keep the "
+            "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of a "
+            "training. The workers of hpopt add where a trial ran, look for twins and dead workers, keep the "
             "budget of the study and beat. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
-            "server, each process with its share of the trials. "
-            f"Medians and ranges of {repeats} runs on fresh studies, taken in turn; imports and connecting "
-            "do not count.",
+            f"server, each process with its share of them. Medians and ranges of {repeats} runs on fresh "
+            "studies, taken in turn; imports and connecting do not count.",
         ]
         sections = {
             "throughput": (

@@ -34,10 +34,7 @@ def fill(study: Any, n: int) -> None:
             value=float(rng.random()),
             datetime_start=now,
             datetime_complete=now,
-            params={
-                name: float(np.exp(rng.uniform(np.log(d.low), np.log(d.high))))
-                for name, d in distributions.items()
-            },
+            params={name: float(rng.uniform(d.low, d.high)) for name, d in distributions.items()},
             distributions=distributions,
             user_attrs={**attributes, "seconds": 5.0},
             system_attrs={},
@@ -68,11 +65,16 @@ def _insert(backend: Any, study_id: int, trials: Sequence[Any]) -> None:
         rows(
             models.TrialModel,
             [
-                {"number": t.number, "study_id": study_id, "state": t.state,
-                 "datetime_start": t.datetime_start, "datetime_complete": t.datetime_complete}
+                {
+                    "number": t.number,
+                    "study_id": study_id,
+                    "state": t.state,
+                    "datetime_start": t.datetime_start,
+                    "datetime_complete": t.datetime_complete,
+                }
                 for t in trials
             ],
-        )  # fmt: skip
+        )
         columns = models.TrialModel.__table__.c
         ids = [
             number
@@ -143,14 +145,5 @@ def growth(
                 [name, f"{size:,}", f"{cost.overhead_s[0]:.2f}", f"{np.median(later):.0f}",
                  f"{later.min():.0f}–{later.max():.0f}", f"{1e3 * cost.cpu_s:.0f}"]
             )  # fmt: skip
-    return table(
-        [
-            "storage",
-            "trials in the study",
-            "first trial, s",
-            "ms of a later one",
-            "range",
-            "worker's CPU-ms, mean",
-        ],
-        rows,
-    )
+    head = ["storage", "trials there", "first trial, s", "ms of a later one", "range", "CPU-ms in the worker"]
+    return table(head, rows)

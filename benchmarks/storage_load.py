@@ -41,8 +41,8 @@ RESULTS: dict[str, Any] = {
     "skill_over_median": 0.87654321098765432,
     "skill_over_linear": 0.65432109876543211,
 }
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "optuna.storages", "pymysql", "hpopt_lib.tuning.workers"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["torch", "optuna.storages", "pymysql", "hpopt_lib.tuning.workers"])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Counter:
         self.transactions += 1
 
 
-class _Training:
+class Training:
     """Draws, waits, reports and asks the pruner; its answer is not followed, so that all trials are equal."""
 
     def __init__(self, seconds: float) -> None:
@@ -123,10 +123,16 @@ class _Training:
                 time.sleep(self.seconds / REPORTS)
                 self.waited += time.monotonic() - start
             trial.report(x + y + 1 / epoch, step=epoch)
-            trial.should_prune()
+            self.ask_pruner(trial)
+        self.store(trial)
+        return x + y
+
+    def ask_pruner(self, trial: Any) -> None:
+        trial.should_prune()
+
+    def store(self, trial: Any) -> None:
         for key, value in RESULTS.items():
             trial.set_user_attr(key, value)
-        return x + y
 
 
 def run(load: Load, prepare: Callable[..., Any], *arguments: Any, server: list[int] | None = None) -> Cost:
@@ -142,9 +148,9 @@ def run(load: Load, prepare: Callable[..., Any], *arguments: Any, server: list[i
     server : list of int, optional
         Processes of the server.
     """
-    barrier, results = _CONTEXT.Barrier(load.workers + 1), _CONTEXT.SimpleQueue()
+    barrier, results = CONTEXT.Barrier(load.workers + 1), CONTEXT.SimpleQueue()
     processes = [
-        _CONTEXT.Process(target=_process, args=(load, k, barrier, results, prepare, arguments), daemon=True)
+        CONTEXT.Process(target=_process, args=(load, k, barrier, results, prepare, arguments), daemon=True)
         for k in range(load.workers)
     ]
     for process in processes:
@@ -174,7 +180,7 @@ def _process(load, k, barrier, results, prepare, arguments) -> None:
     with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink):
         warnings.simplefilter("ignore")
         try:
-            counter, training = _Counter(), _Training(load.seconds)
+            counter, training = _Counter(), Training(load.seconds)
             go = prepare(load, k, training, *arguments)
             barrier.wait(timeout=240)
             if load.seconds:
@@ -185,7 +191,7 @@ def _process(load, k, barrier, results, prepare, arguments) -> None:
             results.put(f"{type(error).__name__}: {error}")
 
 
-def _measured(go: Callable[..., Any], counter: _Counter, training: _Training) -> dict[str, Any]:
+def _measured(go: Callable[..., Any], counter: _Counter, training: Training) -> dict[str, Any]:
     def note() -> tuple[float, ...]:
         return (
             time.monotonic(), training.waited, time.process_time(), counter.statements, counter.transactions
@@ -208,66 +214,3 @@ def cpu_of(pid: int) -> float:
     """CPU seconds of a process so far (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def hpopt_worker(load: Load, k: int, training: _Training, address: str) -> Callable[..., Any]:
-    """A worker of this package."""
-    from hpopt_lib.tuning.interrupts import Interrupts
-    from hpopt_lib.tuning.workers import Worker, WorkerOptions
-
-    worker: Any = Worker(load.study, address, WorkerOptions(), Interrupts())
-    worker.objective = training
-
-    def go(note: Callable[..., Any]) -> None:
-        tell = worker._tell
-        worker._tell = lambda *arguments: (tell(*arguments), note())
-        worker.run()
-
-    return go
-
-
-def optuna_worker(load: Load, k: int, training: _Training, server: str, port: int = 0) -> Callable[..., Any]:
-    """`optuna.Study.optimize` with a share of the trials, on the server or behind its gRPC proxy."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage: Any
-    if port:
-        storage = optuna.storages.GrpcStorageProxy(host="localhost", port=port)
-    else:
-        storage = optuna.storages.RDBStorage(url_of(server))
-    study = optuna.load_study(
-        study_name=load.study,
-        storage=storage,
-        sampler=optuna.samplers.RandomSampler(seed=k),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5, n_min_trials=3),
-    )
-    share = load.trials // load.workers + (k < load.trials % load.workers)
-    return lambda note: study.optimize(training, n_trials=share, callbacks=[note])
-
-
-def url_of(server: str) -> str:
-    """Address of a server of hpopt db with its password, for Optuna itself; never shown."""
-    from hpopt_lib.tuning.endpoint import read_endpoint, server_folder
-
-    endpoint = read_endpoint(server_folder(server))
-    assert endpoint is not None
-    account = f"{endpoint.user}:{endpoint.password}"
-    return f"mysql+pymysql://{account}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
-
-
-def grpc_proxy(server: str, port: int) -> Any:
-    """Optuna's gRPC proxy before the server, in a process of its own."""
-    process = _CONTEXT.Process(target=_proxy, args=(server, port), daemon=True)
-    process.start()
-    return process
-
-
-def _proxy(server: str, port: int) -> None:
-    import optuna
-
-    warnings.simplefilter("ignore")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    optuna.storages.run_grpc_proxy_server(
-        optuna.storages.get_storage(url_of(server)), host="localhost", port=port
-    )

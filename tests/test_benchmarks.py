@@ -1,4 +1,4 @@
-"""The benchmark runs; what it measures is not tested."""
+"""The benchmarks run; what they measure is not tested."""
 
 from __future__ import annotations
 
@@ -22,3 +22,21 @@ def test_benchmark_of_the_features(tmp_path):
     report = out.read_text(encoding="utf-8")
     assert report.strip() == done.stdout.strip() and "times that bound" in report
     assert "## Features" not in report
+
+
+def test_benchmark_of_the_storages(tmp_path):
+    out = tmp_path / "results.md"
+    out.write_text("# Something else\n\nkept\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_storage.py"), "--quick", "--no-server"]
+    done = subprocess.run(
+        [*command, "--only", "throughput", "--out", str(out)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = out.read_text(encoding="utf-8")
+    assert report.startswith("# Something else\n\nkept\n") and report.strip().endswith(done.stdout.strip())
+    rows = [line.split("|")[1:-1] for line in report.splitlines() if line.startswith("| hpopt")]
+    assert [(row[0].strip(), int(row[1])) for row in rows] == [
+        (name, workers) for name in ("hpopt, SQLite", "hpopt, journal") for workers in (1, 4)
+    ]
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows), "trials/s"

@@ -17,7 +17,7 @@ from hpopt_lib.errors import HpoptError
 SAY = {
     "mariadb": "mariadbd  Ver 10.11.14-MariaDB-0+deb12u2 for debian-linux-gnu on x86_64 (Debian 12)",
     "mariadb 11": "mariadbd from 11.8.3-MariaDB, client 15.2 for debian-linux-gnu\nmariadbd  Ver 11.8.3-MariaDB",
-    "mysql": "/opt/mysqld  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)",
+    "mysql": "/usr/local/bin/mysqld  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)",
     "percona": "/usr/sbin/mysqld  Ver 8.4.3-3 for Linux on x86_64 (Percona Server (GPL), Release 3)",
     "mysql 5.7": "mysqld  Ver 5.7.44 for Linux on x86_64 (MySQL Community Server (GPL))",
 }
