@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import Foreground
 
 from hpopt_lib.cluster.server import Server
 from hpopt_lib.tuning.endpoint import register_server
@@ -51,6 +52,7 @@ def server(template, tmp_path, monkeypatch) -> Iterator[Server]:
     monkeypatch.setenv("HPOPT_HOME", str(tmp_path / "home"))
     if server.running:
         server.stop()
+    Foreground.close_all()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from typing import ClassVar
 
 import optuna
 from synthetic import environment, hpopt_command
@@ -38,8 +39,10 @@ def values() -> list[float]:
 class Foreground:
     """`hpopt db start NAME --foreground` in a process of its own."""
 
+    made: ClassVar[list[Foreground]] = []
+
     def __init__(self, server: Server) -> None:
-        self.server = server
+        self.made.append(self)
         self.process = subprocess.Popen(
             hpopt_command("db", "start", server.name, "--foreground"), env=environment(),
             stderr=subprocess.PIPE, text=True,
@@ -47,6 +50,14 @@ class Foreground:
         assert self.process.stderr is not None
         self.first = self.process.stderr.readline()
         assert "answers at" in self.first, self.first + self.process.stderr.read()
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Nothing of a test that failed stays to disturb the next one."""
+        while cls.made:
+            process = cls.made.pop().process
+            process.kill()
+            process.communicate()
 
     def end(self, number: int) -> tuple[int, str]:
         self.process.send_signal(number)
