@@ -38,6 +38,7 @@ def copy_study(name: str, source: str, target: str, *, new_name: str | None = No
     import optuna
 
     new_name = new_name or name
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = load_study(name, source)
     storage = open_storage(target)
     if new_name in optuna.get_all_study_names(storage):
