@@ -14,6 +14,7 @@ import datetime
 import os
 import re
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -66,7 +67,7 @@ def throughput(everywhere: dict[str, Place], store: str, *, counts, trials: int,
         for workers in counts:
             for name, place in everywhere.items():
                 costs.setdefault((name, workers), []).append(
-                    measure(place, store, workers=workers, trials=max(trials, 3 * workers))
+                    measure(place, store, workers=workers, trials=max(trials, 2 * workers))
                 )
     head = ["storage", "workers", "trials/s", "ms of a trial", "CPU-ms in the worker", "in the server"]
     rows = []
@@ -129,9 +130,12 @@ def main() -> None:
     size.add_argument("--record", action="store_true", help="write into benchmarks/RESULTS.md")
     parser.add_argument("--only", action="append", help="throughput, share or growth")
     parser.add_argument("--no-server", action="store_true", help="storages in files only")
+    parser.add_argument("--repeats", type=int, default=2, help="of the trials that train nothing")
     parser.add_argument("--out", type=Path, help="also write to this file")
     options = parser.parse_args()
     quick = options.quick
+    # the server and the folder go when this is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     out = Path(__file__).with_name("RESULTS.md") if options.record else options.out
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-storage-")))
@@ -143,7 +147,7 @@ def main() -> None:
         store = str(embedded_store("oc20-like", stride=16).path.resolve())
         server = None if options.no_server else stack.enter_context(private_server(folder))
         everywhere = places(folder, server)
-        counts, trials, repeats = ((1, 4), 12, 1) if quick else ((1, 4, 16, 32), 64, 3)
+        counts, trials, repeats = ((1, 4), 12, 1) if quick else ((1, 4, 16, 32), 48, options.repeats)
         packages = ("optuna", "sqlalchemy", "pymysql", *(("grpcio",) if find_spec("grpc") else ()))
         versions = ", ".join(f"{name} {version(name)}" for name in packages)
         text = [

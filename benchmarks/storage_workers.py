@@ -6,7 +6,22 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from storage_load import CONTEXT, Load, Training
+from storage_load import CONTEXT, RESULTS, Load, Training
+
+
+class _OurTraining(Training):
+    """Asks and stores as a training of this package does."""
+
+    def ask_pruner(self, trial: Any) -> None:
+        from hpopt_lib.tuning.attributes import should_prune
+
+        should_prune(trial)
+
+    def store(self, trial: Any) -> None:
+        from hpopt_lib.tuning.attributes import describe
+
+        trial.set_user_attr("settings", RESULTS["settings"])
+        describe(trial, {key: value for key, value in RESULTS.items() if key != "settings"})
 
 
 def hpopt_worker(load: Load, k: int, training: Training, address: str) -> Callable[..., Any]:
@@ -15,6 +30,7 @@ def hpopt_worker(load: Load, k: int, training: Training, address: str) -> Callab
     from hpopt_lib.tuning.workers import Worker, WorkerOptions
 
     worker: Any = Worker(load.study, address, WorkerOptions(), Interrupts())
+    training.__class__ = _OurTraining
     worker.objective = training
 
     def go(note: Callable[..., Any]) -> None:

@@ -21,6 +21,8 @@ from hpopt_lib.tuning.endpoint import Endpoint
 
 #: Longest wait for a server to recover and answer, and to shut down.
 START_S, STOP_S = 600.0, 300.0
+#: Seconds between two signals to a server that shall end.
+TELL_AGAIN_S = 2.0
 MAX_CONNECTIONS = 512
 
 
@@ -214,24 +216,32 @@ def _wait(
 
 def end(process: subprocess.Popen[bytes]) -> int:
     """Shut a server down cleanly, and wait for it; kill it only when it does not."""
-    if process.poll() is None:
+    limit = time.monotonic() + STOP_S
+    while process.poll() is None:
+        if time.monotonic() > limit:
+            process.kill()  # both kinds recover from that
+            break
+        # again and again: a server that has just begun to start ignores the first ones
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_S)
+            process.wait(TELL_AGAIN_S)
         except subprocess.TimeoutExpired:
-            process.kill()  # both kinds recover from that
+            continue
     return process.wait()
 
 
 def end_foreign(pid: int, alive: Callable[[], bool], *, seconds: float = STOP_S) -> bool:
     """Ask a process that is not a child to end, and wait for it; False when it goes on."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return True
-    limit = time.monotonic() + seconds
+    limit, again = time.monotonic() + seconds, 0.0
     while alive():
-        if time.monotonic() > limit:
+        now = time.monotonic()
+        if now > limit:
             return False
+        if now > again:
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                return True
+            again = now + TELL_AGAIN_S
         time.sleep(0.05)
     return True

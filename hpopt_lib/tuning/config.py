@@ -198,6 +198,11 @@ def join_study(
     """
     import optuna
 
+    from hpopt_lib.tuning.cache import StudyCache
+    from hpopt_lib.tuning.resilient import ResilientStorage
+
+    if isinstance(storage, ResilientStorage):
+        storage = StudyCache(storage)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:

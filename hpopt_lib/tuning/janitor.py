@@ -79,7 +79,7 @@ class Janitor:
             return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
         # a first look without the gate: mostly there is nothing to do
-        if not self.presence.lost(self.study._study_id, running()):
+        if not self.presence.may_be_lost(self.study._study_id, running):
             return []
         with self.gate():
             lost = self.presence.lost(self.study._study_id, running())

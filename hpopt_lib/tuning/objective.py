@@ -19,6 +19,7 @@ from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import OBJECTIVE, Dataset, Training, TrainResult
 from hpopt_lib.progress import say
+from hpopt_lib.tuning.attributes import describe, should_prune
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import root_number
 
@@ -94,7 +95,7 @@ class _Attempt:
         self.of, self.trial, self.stops = objective, trial, objective.stops
         self.settings = TrainSettings.from_dict(objective.space.suggest(trial))
         trial.set_user_attr("settings", self.settings.to_dict())
-        frozen = trial.study._storage.get_trial(trial._trial_id)
+        frozen = trial._cached_frozen_trial  # read when the trial started
         self.root, self.reported = root_number(frozen), set(frozen.intermediate_values)
         self.path = objective.checkpoint(self.root) if objective.checkpoint else None
         self.errors: list[float] = []
@@ -149,7 +150,7 @@ class _Attempt:
         if epoch not in self.reported:
             self.trial.report(record[METRIC], step=epoch)
         # a trial that has paid for its last epoch has a result: keep it
-        if may_prune and self.trial.should_prune():
+        if may_prune and should_prune(self.trial):
             self.trial.set_user_attr("epochs", self.epochs)
             raise optuna.TrialPruned(f"pruned in epoch {epoch}")
 
@@ -186,13 +187,16 @@ class _Attempt:
         return state
 
     def _describe(self, result: TrainResult) -> None:
-        trial = self.trial
-        trial.set_user_attr("epochs", self.epochs)
-        trial.set_user_attr("best_epoch", result.best_epoch)
-        trial.set_user_attr("repeat_errors", self.errors)
-        trial.set_user_attr("learning_curve", [record["train_loss"] for record in result.history])
-        for name, value in validation_scores(result.potential, self.of.data).items():
-            trial.set_user_attr(name, round(value, 5))  # for reading; the objective has all digits
+        scores = validation_scores(result.potential, self.of.data)
+        values = {
+            "epochs": self.epochs,
+            "best_epoch": result.best_epoch,
+            "repeat_errors": self.errors,
+            "learning_curve": [record["train_loss"] for record in result.history],
+            # for reading; the objective has all digits
+            **{name: round(value, 5) for name, value in scores.items()},
+        }
+        describe(self.trial, values)
         self._show(result.history)
 
     def _show(self, history: list[dict[str, float]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ class Presence:
             path.unlink(missing_ok=True)
             self._own.release()
             self._own = self._worker = None
+
+    def may_be_lost(self, study_id: int, running: Callable[[], list[Any]]) -> bool:
+        """Whether a trial seems to have a dead worker; servers are asked without reading the trials.
+
+        Parameters
+        ----------
+        study_id : int
+        running : callable
+            Gives the running trials.
+        """
+        if hasattr(self.storage, "lost_trial_ids") and self.folder is None:
+            return bool(self.storage.lost_trial_ids(study_id))
+        return bool(self.lost(study_id, running()))
 
     def lost(self, study_id: int, running: list[Any]) -> list[Any]:
         """Those of the running trials whose worker is dead.

@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.trial import TrialState
 from sqlalchemy import exc
 
 from hpopt_lib.progress import say
+from hpopt_lib.tuning import statements
 
 T = TypeVar("T")
 
@@ -139,28 +141,69 @@ class ResilientStorage(RDBStorage):
 
     def _lost_trial_ids(self, study_id: int) -> list[int]:
         grace = datetime.timedelta(seconds=self.grace_s)
+        trials, beats = models.TrialModel.__table__.c, models.TrialHeartbeatModel.__table__
+        columns: tuple[Any, ...] = (
+            trials.trial_id, trials.datetime_start, beats.c.heartbeat, sa.func.now()
+        )  # fmt: skip
+        running = (
+            sa.select(*columns)
+            .join(beats, beats.c.trial_id == trials.trial_id, isouter=True)
+            .where(trials.study_id == study_id, trials.state == TrialState.RUNNING)
+        )
+        # Optuna 5 writes the start of a trial in UTC, by the worker's clock
+        utc = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
         with self.engine.connect() as connection:
-            if self.engine.dialect.name == "mysql":
+            lost = [
+                trial_id
+                for trial_id, started, beat, now in connection.execute(running).all()
+                if (now.replace(tzinfo=None) - beat if beat is not None else utc - (started or utc)) > grace
+            ]
+            if lost and self.engine.dialect.name == "mysql":
                 row = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Uptime'")).first()
                 if row is not None and float(row[1]) < self.grace_s:
                     return []
-            now = connection.execute(sa.select(sa.func.now())).scalar_one()
-            trials, beats = models.TrialModel.__table__.c, models.TrialHeartbeatModel.__table__
-            columns: tuple[Any, ...] = (trials.trial_id, trials.datetime_start, beats.c.heartbeat)
-            running = (
-                sa.select(*columns)
-                .join(beats, beats.c.trial_id == trials.trial_id, isouter=True)
-                .where(trials.study_id == study_id, trials.state == optuna.trial.TrialState.RUNNING)
-            )
-            rows = connection.execute(running).all()
-        now = now.replace(tzinfo=None)
-        # Optuna 5 writes the start of a trial in UTC, by the worker's clock
-        utc = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-        return [
-            trial_id
-            for trial_id, started, beat in rows
-            if (now - beat if beat is not None else utc - (started or utc)) > grace
-        ]
+        return lost
+
+    def finished_trial_ids(self, study_id: int, *, among: set[int], after: int) -> set[int]:
+        """Ids of the finished trials of a study.
+
+        Parameters
+        ----------
+        study_id : int
+        among : set of int
+            Of the trials with these ids, and
+        after : int
+            of all with a higher id than this.
+        """
+        return self.retry(
+            lambda: statements.finished_trial_ids(self.engine, study_id, among, after), "finished trials"
+        )
+
+    def set_trial_user_attrs(self, trial_id: int, values: dict[str, Any]) -> None:
+        """Store several attributes of a trial in one transaction.
+
+        Parameters
+        ----------
+        trial_id : int
+        values : dict
+        """
+
+        def call() -> None:
+            if not statements.store_user_attrs(self.engine, trial_id, values):
+                for key, value in values.items():
+                    RDBStorage.set_trial_user_attr(self, trial_id, key, value)
+
+        self.retry(call, "set_trial_user_attrs")
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """See `optuna.storages.BaseStorage`; one statement instead of three."""
+
+        def call() -> None:
+            if not statements.store_report(self.engine, trial_id, step, intermediate_value):
+                # a finished trial, or none: Optuna says so
+                RDBStorage.set_trial_intermediate_value(self, trial_id, step, intermediate_value)
+
+        self.retry(call, "set_trial_intermediate_value")
 
 
 def _resilient(name: str) -> Callable[..., Any]:
@@ -198,7 +241,7 @@ for _name in (
     "get_study_directions", "get_study_id_from_name", "get_study_name_from_id", "get_study_system_attrs",
     "get_study_user_attrs", "get_trial", "get_trial_id_from_study_id_trial_number", "get_trial_system_attrs",
     "get_trial_user_attrs", "record_heartbeat", "set_study_system_attr", "set_study_user_attr",
-    "set_trial_intermediate_value", "set_trial_param", "set_trial_state_values", "set_trial_system_attr",
+    "set_trial_param", "set_trial_state_values", "set_trial_system_attr",
     "set_trial_user_attr",
 ):  # fmt: skip
     setattr(ResilientStorage, _name, _resilient(_name))

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "sqlite:///hpopt.db"
 FORMS = "write sqlite:///FILE, journal:///FILE, mysql+pymysql://… or the name of a server of hpopt db"
-#: For every server: connections are tested before use and renewed in time, since servers close idle ones; a
+#: For every server: connections are renewed in time, since servers close idle ones; a test before every use
+#: would cost a round trip for each transaction, and a call that finds its connection closed is repeated. A
 #: worker holds two (one for the heartbeat), and each sees what the others have committed.
 SERVER_OPTIONS = {
-    "pool_pre_ping": True,
+    "pool_pre_ping": False,
     "pool_recycle": 1800,
     "pool_size": 2,
     "max_overflow": 4,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
+from hpopt_lib.tuning.attributes import set_user_attrs
 from hpopt_lib.tuning.config import TRIALS, WORKERS, finished, join_study
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
-from hpopt_lib.tuning.janitor import Janitor, backend_of, checkpoint_path
+from hpopt_lib.tuning.janitor import Janitor, backend_of, checkpoint_path, root_number
 from hpopt_lib.tuning.objective import Objective
 from hpopt_lib.tuning.origin import origin, resolve_device
 from hpopt_lib.tuning.presence import WORKER
@@ -101,6 +102,7 @@ class Worker:
         )
         self.earlier = len(self.study.get_trials(deepcopy=False))
         self.duplicates = 0
+        self.last_wanted = self.wanted()
 
     def _checkpoint(self, root: int) -> Path:
         assert self.janitor.files is not None
@@ -113,7 +115,8 @@ class Worker:
             raise HpoptError(
                 f"study {self.name!r}: it is not known how many trials it shall have", remedy="pass --trials"
             )
-        return int(wanted)
+        self.last_wanted = int(wanted)
+        return self.last_wanted
 
     def run(self) -> bool:
         """Take trials until the study has enough; False when told to stop before."""
@@ -142,28 +145,36 @@ class Worker:
         from optuna.trial import TrialState
 
         with self.janitor.gate():
-            self._check_failures()
-            trial_id = self.study._pop_waiting_trial_id()
+            trials = self.study.get_trials(deepcopy=False)  # one look for all questions: others wait
+            self._check_failures(trials)
+            counted = sum(
+                trial.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+                for trial in trials
+            )
+            if counted >= self.wanted():
+                return None
+            trial_id = None
+            if any(trial.state == TrialState.WAITING for trial in trials):
+                trial_id = self.study._pop_waiting_trial_id()
             if trial_id is None:
-                counted = self.study.get_trials(
-                    deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-                )
-                if len(counted) >= self.wanted() or self._exhausted():
+                if self._exhausted():
                     return None
                 trial_id = self.study._storage.create_new_trial(self.study._study_id)
             storage = self.study._storage
             if (backend := backend_of(self.study)) and getattr(backend, "heartbeat_interval", None):
                 backend.record_heartbeat(trial_id)
-            storage.set_trial_user_attr(trial_id, WORKER, self.number)
+            # who runs it, where and with what
+            values = {WORKER: self.number, **origin(), "device": self.device}
+            set_user_attrs(storage, trial_id, values)
         return trial_id
 
-    def _check_failures(self) -> None:
+    def _check_failures(self, trials: list[Any]) -> None:
         """Raise when the last twenty trials of this run all failed in their training."""
         from optuna.trial import TrialState
 
         last = [
             trial
-            for trial in self.study.get_trials(deepcopy=False)[self.earlier :]
+            for trial in trials[self.earlier :]
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
             or trial.user_attrs.get("cause") == "training"
         ][-MAX_FAILURES_IN_A_ROW:]
@@ -202,7 +213,6 @@ class Worker:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 trial = optuna.Trial(self.study, trial_id)
             try:
-                self._describe(trial)
                 if (twin := self._twin(trial)) is not None:
                     raise _Duplicate(f"the same hyperparameters as trial {twin}")
                 value, state = self.objective(trial), TrialState.COMPLETE
@@ -228,20 +238,16 @@ class Worker:
                 cause, failure = "training", f"out of memory: {str(error).splitlines()[0][:200]}"
             self._tell(trial, value, state, cause, failure, time.monotonic() - start)
 
-    def _describe(self, trial: optuna.Trial) -> None:
-        """Where and with what the trial runs."""
-        for key, text in (*origin().items(), ("device", self.device)):
-            trial.set_user_attr(key, text)
-
     def _twin(self, trial: optuna.Trial) -> int | None:
         """Number of an earlier trial with the same hyperparameters; also draws all of this one's."""
+        from optuna.samplers import GridSampler
         from optuna.trial import TrialState
 
-        frozen = _frozen(trial)
+        frozen = trial._cached_frozen_trial  # just read
         if "fixed_params" in frozen.system_attrs or frozen.system_attrs.get("retry_history"):
             return None  # asked for by somebody
-        if "grid_id" in frozen.system_attrs:
-            return None
+        if isinstance(self.study.sampler, GridSampler):
+            return None  # it keeps account itself
         self.space.suggest(trial)
         params = trial.params
         for other in self.study.get_trials(deepcopy=False):
@@ -259,22 +265,24 @@ class Worker:
 
     def _tell(self, trial, value, state, cause, failure, seconds) -> None:
         import optuna
+        from optuna.study._tell import _tell_with_warning
 
         try:
             trial.set_user_attr("seconds", round(seconds, 3))
             if failure:
                 self.janitor.close(_frozen(trial), failure, cause=cause)
             else:
-                self.study.tell(trial, value, state=state)
+                # what Study.tell does, without reading the trial once more for its answer
+                _tell_with_warning(self.study, trial, value, state=state)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
             say(f"trial {trial.number}: was given to another worker, since this one seemed dead")
             return
         if self.janitor.files is not None:
-            root = (_frozen(trial).system_attrs.get("retry_history") or [trial.number])[0]
-            self._checkpoint(root).unlink(missing_ok=True)
+            self._checkpoint(root_number(trial._cached_frozen_trial)).unlink(missing_ok=True)
         self.duplicates = self.duplicates + 1 if cause == "duplicate" else 0
         shown = f"{value:.2f} meV/atom" if value is not None else failure
-        say(f"trial {trial.number}: {state.name.lower()} {shown} ({finished(self.study)} of {self.wanted()})")
+        done = f"{finished(self.study)} of {self.last_wanted}"
+        say(f"trial {trial.number}: {state.name.lower()} {shown} ({done})")
 
 
 class _Duplicate(Exception):

@@ -11,14 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 from processes import find, kill
 from proof import problems, summary
 
 from hpopt_lib.cluster.server_lock import read_state
+from hpopt_lib.tuning.config import TRIALS
 from hpopt_lib.tuning.endpoint import read_endpoint
 from hpopt_lib.tuning.storage import load_study
 
-EPOCHS, TRIALS, FEWER = 120, 40, 12
+#: More trials than any machine finishes before the time limit, which the study shall meet; see `enough`.
+EPOCHS, MANY = 120, 5000
 #: Two minutes are the shortest limit that leaves a job time to work before Slurm's warning.
 CLUSTER = """
 profile = "test"
@@ -94,6 +97,14 @@ class Run:
         match = re.search(r": (\d+) of \d+ trials finished", self.hpopt("pace", "status", study))
         return int(match[1]) if match else -1
 
+    def enough(self, study: str, more: int) -> int:
+        """Ask for so many trials beyond those that are known; the total of the study from then on."""
+        loaded = load_study(study, "team")
+        states = [trial.state for trial in loaded.get_trials(deepcopy=False)]
+        total = sum(state != TrialState.FAIL for state in states) + more
+        loaded.set_user_attr(TRIALS, total)
+        return total
+
     def port(self) -> int | None:
         endpoint = read_endpoint(self.server)
         return endpoint.port if endpoint else None
@@ -112,7 +123,7 @@ def run(slurm, needs, store_path, tmp_path_factory):
 @pytest.mark.slow
 def test_a_study_survives_everything(run, monkeypatch):
     monkeypatch.setenv("HPOPT_HOME", run.environment["HPOPT_HOME"])
-    said = run.submit("everything", TRIALS)
+    said = run.submit("everything", MANY)
     assert re.search(r"server team: job \d+ submitted", said) and "hpopt pace status everything" in said
     first_port = run.port()
     assert first_port
@@ -141,10 +152,11 @@ def test_a_study_survives_everything(run, monkeypatch):
     run.until("the time limit", lambda: "told to stop (USR1)" in run.logs("workers"), 180)
     run.until("going back into the queue", lambda: "queueing the job again" in run.logs("workers"), 60)
 
-    run.until("the end of the study", lambda: run.finished("everything") >= TRIALS, 500)
+    total = run.enough("everything", 12)
+    run.until("the end of the study", lambda: run.finished("everything") >= total, 500)
     run.until("the end of the workers", lambda: "hpopt-work" not in run.queue(), 120)
     study = load_study("everything", "team")
-    assert problems(study, TRIALS, epochs=EPOCHS) == [], run.logs()
+    assert problems(study, total, epochs=EPOCHS) == [], run.logs()
     causes = {trial.user_attrs.get("cause") for trial in study.trials} - {None}
     assert {"lost", "stopped"} <= causes, "the faults have not reached a trial"
     assert any(trial.user_attrs.get("resumed_epoch", 0) > 0 for trial in study.trials)
@@ -161,7 +173,7 @@ def test_a_study_survives_everything(run, monkeypatch):
 def test_the_server_moves_and_workers_are_cancelled(run, monkeypatch):
     """Continues on the server of the test before, which is in its job still."""
     monkeypatch.setenv("HPOPT_HOME", run.environment["HPOPT_HOME"])
-    said = run.submit("moving", FEWER, "--workers-per-job", 2)
+    said = run.submit("moving", MANY, "--workers-per-job", 2)
     assert re.search("server team: (runs|its job .* was submitted before|job .* submitted)", said)
     run.until("first trials", lambda: run.finished("moving") >= 1)
     before = run.port()
@@ -184,11 +196,12 @@ def test_the_server_moves_and_workers_are_cancelled(run, monkeypatch):
     assert "RUNNING" not in states and "WAITING" in states, "cancelled workers put their trials back"
 
     # and the same command goes on
-    run.submit("moving", FEWER, "--workers-per-job", 2)
-    run.until("the end of the study", lambda: run.finished("moving") >= FEWER, 500)
+    total = run.enough("moving", 6)
+    run.submit("moving", total, "--workers-per-job", 2)
+    run.until("the end of the study", lambda: run.finished("moving") >= total, 500)
     run.until("the end of the workers", lambda: "hpopt-work" not in run.queue(), 120)
     study = load_study("moving", "team")
-    assert problems(study, FEWER, epochs=EPOCHS) == [], run.logs()
+    assert problems(study, total, epochs=EPOCHS) == [], run.logs()
     print(f"\n{summary(study)}")
     run.hpopt("pace", "cancel", "moving", "--all")
     run.until("the server's end", lambda: run.port() is None and not run.queue(), 60)

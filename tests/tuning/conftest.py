@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,21 @@ def tuned(tmp_path_factory, make_config) -> tuple[str, Path]:
     storage = f"sqlite:///{folder}/studies.db"
     tune("small", make_config(), trials=6, storage=storage)
     return storage, folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, needs) -> Iterator[str]:
+    """Name of a running private server; dead workers are known after three seconds there."""
+    needs("mariadbd")
+    from hpopt_lib.cluster.server import Server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HPOPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HPOPT_HEARTBEAT_S", "1")
+        patch.setenv("HPOPT_GRACE_S", "3")
+        server = Server("shared")
+        server.init()
+        running = server.start()
+        yield "shared"
+        server.stop()
+        running.process.wait(timeout=30)

@@ -11,7 +11,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
-from hpopt_lib.tuning import resilient
+from hpopt_lib.tuning import resilient, statements
+from hpopt_lib.tuning.attributes import describe, should_prune
+from hpopt_lib.tuning.cache import StudyCache
 from hpopt_lib.tuning.resilient import ResilientStorage, is_transient
 from hpopt_lib.tuning.storage import open_storage
 
@@ -114,8 +116,8 @@ def test_a_study_survives_a_fault_in_any_call(tmp_path, monkeypatch, quick, meth
     )
     expected.optimize(objective, n_trials=4)
     loaded = [optuna.load_study(study_name="s", storage=storage) for _ in range(3)]
-    assert {(s.directions[0], s.user_attrs["k"]) for s in loaded} == {
-        (optuna.study.StudyDirection.MINIMIZE, 2)
+    assert {(s.directions[0], s.user_attrs["k"], s.metric_names) for s in loaded} == {
+        (optuna.study.StudyDirection.MINIMIZE, 2, None)
     }
     found = [t for t in loaded[-1].trials if t.params]
     assert [(t.state, t.params, t.values, t.intermediate_values, t.user_attrs) for t in found] == [
@@ -136,6 +138,70 @@ def _rewrapped(name: str, original):
         return resilient._resilient(name)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("name", ["store_report", "store_user_attrs", "finished_trial_ids"])
+@pytest.mark.parametrize("kind", ["sqlite", "server"])
+def test_the_short_statements_survive_faults_and_store_what_optuna_stores(
+    tmp_path, monkeypatch, quick, request, name, moment, kind
+):
+    """A study through the workers' cache, with every third short statement failing twice."""
+    if kind == "server":
+        address = request.getfixturevalue("server")
+        monkeypatch.setattr(resilient.time, "sleep", lambda seconds: None)
+    else:
+        address = f"sqlite:///{tmp_path}/s.db"
+    original, calls = getattr(statements, name), []
+
+    def failing(*args):
+        calls.append(name)
+        if len(calls) % 3:
+            if moment == "after":
+                original(*args)
+            raise fault()
+        return original(*args)
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        describe(trial, {"twice": 2 * x, "list": [1, None, "å"]})
+        describe(trial, {"twice": 3 * x})
+        for step, value in enumerate((x, x + 1)):
+            trial.report(value, step)
+            if should_prune(trial):
+                raise optuna.TrialPruned
+        for step, value in enumerate((float("inf"), float("-inf"), float("nan"))):
+            trial.report(value, 10 + step)
+        return x
+
+    def run(storage) -> list:
+        study = optuna.create_study(
+            storage=storage, study_name="faults", sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=1),
+        )  # fmt: skip
+        study.optimize(objective, n_trials=6)
+        return [
+            (t.number, t.state, t.values, t.params, repr(t.intermediate_values), t.user_attrs)
+            for t in study.trials
+        ]
+
+    expected = run(optuna.storages.InMemoryStorage())
+    assert {state.name for _, state, *_ in expected} == {"COMPLETE", "PRUNED"}
+    monkeypatch.setattr(statements, name, failing)
+    monkeypatch.setattr("hpopt_lib.tuning.attributes.PRUNER_AGE_S", 0.0)
+    backend = open_storage(address)
+    try:
+        assert run(StudyCache(backend)) == expected
+        assert len(calls) >= 6, "the faults did happen"
+        finished = optuna.load_study(study_name="faults", storage=backend).trials[0]
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            backend.set_trial_intermediate_value(finished._trial_id, 9, 1.0)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            backend.set_trial_user_attrs(finished._trial_id, {"late": 1})
+    finally:
+        if kind == "server":
+            optuna.delete_study(study_name="faults", storage=backend)
+        backend.engine.dispose()
+
+
 def test_a_call_gives_up_after_the_longest_outage(tmp_path, monkeypatch):
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", max_outage=0.3)
     start = time.monotonic()
@@ -151,6 +217,7 @@ def test_a_call_gives_up_after_the_longest_outage(tmp_path, monkeypatch):
 
 def test_heartbeats_are_for_servers_only_and_ages_are_the_servers(tmp_path, monkeypatch):
     monkeypatch.setenv("HPOPT_GRACE_S", "2")
+    monkeypatch.delenv("HPOPT_HEARTBEAT_S", raising=False)
     storage = ResilientStorage(f"sqlite:///{tmp_path}/s.db", heartbeat=True)
     assert storage.get_heartbeat_interval() == resilient.HEARTBEAT_S
     assert open_storage(f"sqlite:///{tmp_path}/s.db").get_heartbeat_interval() is None

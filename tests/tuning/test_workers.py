@@ -22,24 +22,6 @@ from hpopt_lib.tuning.study import create_study, tune
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, needs) -> Iterator[str]:
-    """Name of a running private server; dead workers are known after three seconds there."""
-    needs("mariadbd")
-    from hpopt_lib.cluster.server import Server
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HPOPT_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("HPOPT_HEARTBEAT_S", "1")
-        patch.setenv("HPOPT_GRACE_S", "3")
-        server = Server("shared")
-        server.init()
-        running = server.start()
-        yield "shared"
-        server.stop()
-        running.process.wait(timeout=30)
-
-
 @pytest.fixture(params=["sqlite", "journal", "server"])
 def storage(request, tmp_path) -> Iterator[str]:
     if request.param != "server":

@@ -1,0 +1,78 @@
+"""What is known of a study's trials, and one short question whether there is more."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from optuna.storages import _CachedStorage
+from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    from hpopt_lib.tuning.resilient import ResilientStorage
+
+_FINISHED = tuple(state for state in TrialState if state.is_finished())
+_UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+
+
+class StudyCache(_CachedStorage):
+    """Optuna's cache of finished trials, with cheaper questions to the database.
+
+    A pruner asks for the completed trials after every epoch. Optuna then reads all trials that are
+    not finished, with their attributes and values, in seven statements. Here one statement finds the
+    trials that have finished, and those only are read; mostly there are none.
+
+    Parameters
+    ----------
+    backend : ResilientStorage
+    """
+
+    _backend: ResilientStorage
+
+    def __init__(self, backend: ResilientStorage) -> None:
+        super().__init__(backend)
+        self._patience, self._asked = 0.0, -math.inf
+
+    @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """Answer questions for finished trials without the database when it was asked so recently."""
+        self._patience = seconds
+        try:
+            yield
+        finally:
+            self._patience = 0.0
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """See `optuna.storages.BaseStorage`."""
+        finished = states is not None and not any(state in states for state in _UNFINISHED)
+        if not finished or study_id not in self._studies:
+            self._asked = time.monotonic()
+            return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        assert states is not None
+        if time.monotonic() - self._asked >= self._patience:
+            self._read_finished(study_id)
+        with self._lock:
+            known = [trial for trial in self._studies[study_id].trials.values() if trial.state in states]
+        known.sort(key=lambda trial: trial.number)
+        return copy.deepcopy(known) if deepcopy else known
+
+    def _read_finished(self, study_id: int) -> None:
+        self._asked = time.monotonic()
+        with self._lock:
+            study = self._studies[study_id]
+            # the marks that Optuna reads by stay where they are: it looks at the running trials too
+            ids = self._backend.finished_trial_ids(
+                study_id, among=study.unfinished_trial_ids, after=study.last_finished_trial_id
+            )
+            new = ids - {trial._trial_id for trial in study.trials.values() if trial.state.is_finished()}
+            if new:
+                trials = self._backend._get_trials(
+                    study_id, states=_FINISHED, included_trial_ids=new, trial_id_greater_than=max(new)
+                )
+                self._add_trials_to_cache(study_id, trials)
