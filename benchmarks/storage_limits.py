@@ -54,11 +54,11 @@ def limits(costs: dict[tuple[str, int], list[Cost]], grown: Grown) -> str:
         table(["length of a trial", "workers for the core", "workers", "worker's own share, %"], rows),
     ]
     if slope > 0:
-        reached = max(0.0, (allowed - start) / slope)
+        reached, percent = max(0.0, (allowed - start) / slope), 100 * SHARE
         text.append(
             f"A trial gets {1e6 * slope:.1f} µs longer with each trial that the study has, the first of a "
             f"worker {1e6 * slope_first:.0f} µs. By these straight lines a trial costs "
-            f"{1e3 * allowed:.0f} ms, {100 * SHARE:g} % of five seconds, in a study of {reached:,.0f} trials, "
+            f"{1e3 * allowed:.0f} ms, {percent:g} % of five seconds, in a study of {reached:,.0f} trials, "
             f"and a worker of a study of 100,000 waits {start_first + 1e5 * slope_first:.0f} s at first."
         )
     else:
