@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import datetime
 import os
-import re
 import shlex
 import signal
 import sys
@@ -24,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, table
+from measure import commit, machine, replace_section, table
 from storage_growth import Grown, growth
 from storage_limits import limits
 from storage_load import SPACE, Cost, Load, run
@@ -116,15 +115,6 @@ def share(everywhere: dict[str, Place], store: str, *, rounds: int, repeats: int
     return table(head, rows) + f"\n\nAsked for: below {100 * SHARE:g} %."
 
 
-def replace_section(path: Path, section: str) -> None:
-    """Put a section in a file in place of the one with its title, or at the end."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    old = re.compile(rf"^{re.escape(TITLE)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
-    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
-    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
@@ -199,7 +189,7 @@ def main() -> None:
     report = "\n\n".join(text) + "\n"
     print(report)
     if out:
-        replace_section(out, report)
+        replace_section(out, TITLE, report)
 
 
 if __name__ == "__main__":
