@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from hpopt_lib.errors import HpoptError
 
@@ -124,6 +123,8 @@ def load_catalogue(path: str | Path | None = None) -> dict[str, Source]:
     found = {}
     for name, table in tables.get("set", {}).items():
         where = f"{path}: [set.{name}]"
+        if not isinstance(table, dict):
+            raise HpoptError(f"{where}: not a table", remedy="write its fields below the line [set.NAME]")
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
             raise HpoptError(f"{where}: not a name", remedy="use small letters, digits, dots and hyphens")
         family = table.get("family", "")
@@ -187,36 +188,47 @@ def _source(name: str, table: dict[str, Any], where: str) -> Source:
             raise HpoptError(f"{where} {key}: no such field", remedy=f"use {', '.join(sorted(wanted))}")
         if not isinstance(value, str):
             raise HpoptError(f"{where} {key} = {value!r}: not text", remedy="put it in quotes")
+    if not re.fullmatch(r"(\d{4}-\d\d-\d\d)?", values.get("checked", "")):
+        raise HpoptError(
+            f"{where} checked = {values['checked']!r}: not a date", remedy='write 2026-11-25, or ""'
+        )
     if missing := sorted(wanted - set(values)):
         raise HpoptError(f"{where}: without {', '.join(missing)}", remedy='add them; "" says: not known')
     entries = table.get("files")
     if not isinstance(entries, list) or not entries:
         raise HpoptError(f"{where} files: none", remedy="name at least one file")
-    files = tuple(_file(dict(entry), table.get("base", ""), f"{where} files") for entry in entries)
+    files = tuple(_file(entry, table.get("base", ""), f"{where} files") for entry in entries)
+    if len({file.name for file in files}) < len(files):
+        raise HpoptError(
+            f"{where} files: a name stands there twice", remedy="give each file a name of its own"
+        )
     return Source(name=name, files=files, **values)
 
 
-def _file(entry: dict[str, Any], base: str, where: str) -> RemoteFile:
+def _file(given: Any, base: Any, where: str) -> RemoteFile:
+    entry = dict(given) if isinstance(given, dict) else {}
     name = entry.pop("name", "")
     where = f"{where}, {name or 'one without a name'}:"
     if not isinstance(name, str) or not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise HpoptError(f"{where} not a file name", remedy="use letters, digits, dots and hyphens")
-    addresses = tuple(entry.pop("addresses", [base + name] if base else []))
-    if not addresses:
-        raise HpoptError(f"{where} no address", remedy="add addresses, or base to the family")
+    addresses = entry.pop("addresses", [f"{base}{name}"] if base else [])
+    if not isinstance(addresses, list) or not addresses:
+        raise HpoptError(f"{where} addresses: no list of addresses", remedy="add it, or base to the family")
     for address in addresses:
-        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
+        if not re.fullmatch(r"https?://[^/\s]+/\S*", str(address)):
             raise HpoptError(f"{where} {address!r}: not an address", remedy="begin with https://")
     sizes = {key: entry.pop(key, None) for key in ("size", "unpacked", "uncompressed")}
-    sums = {key: entry.pop(key).lower() for key in SUMS if key in entry}
+    sums = {key: str(entry.pop(key)).lower() for key in SUMS if key in entry}
     for key, value in sums.items():
         if not re.fullmatch(rf"[0-9a-f]{{{SUMS[key]}}}", value):
             raise HpoptError(f"{where} {key}: not {SUMS[key]} hexadecimal digits", remedy="copy it again")
     unpack = entry.pop("unpack", True)
+    if not isinstance(unpack, bool):
+        raise HpoptError(f"{where} unpack = {unpack!r}: not true or false", remedy="write it without quotes")
     if entry:
         raise HpoptError(f"{where} {', '.join(entry)}: no such field", remedy="see the top of catalogue.toml")
-    known = {k: None if v is None else parse_size(v, f"{where} {k}") for k, v in sizes.items()}
-    return RemoteFile(name=name, addresses=addresses, sums=sums, unpack=bool(unpack), **known)
+    known = {key: None if size is None else parse_size(size, f"{where} {key}") for key, size in sizes.items()}
+    return RemoteFile(name=name, addresses=tuple(addresses), sums=sums, unpack=unpack, **known)
 
 
 def _sum(sizes: list[Size | None]) -> Size | None:
