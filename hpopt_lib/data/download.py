@@ -1,4 +1,8 @@
-"""Downloads that survive: broken connections, servers that stall or lie, and files that change in between."""
+"""Downloads that survive: broken connections, servers that stall or lie, and files that change in between.
+
+This is written on ``urllib`` because the usual library for the purpose, pooch 1.9, begins a file again after
+every interruption, which does not do for 225 GB, and does not look at the space on the disk.
+"""
 
 from __future__ import annotations
 
