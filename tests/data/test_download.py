@@ -10,7 +10,6 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from faulty_server import serving
 
 from hpopt_lib.data.catalogue import Size
 from hpopt_lib.data.download import Patience, download
@@ -22,13 +21,6 @@ OTHER = random.Random(8).randbytes(700_000)
 SUMS = {"md5": hashlib.md5(CONTENT).hexdigest()}
 SIZE = Size(len(CONTENT), exact=True)
 QUICK = Patience(timeout_s=0.5, wait_s=0.001, longest_wait_s=0.01, attempts=4, first_attempts=2)
-
-
-@pytest.fixture
-def site(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as site:
-        yield site
 
 
 @pytest.fixture
