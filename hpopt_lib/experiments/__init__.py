@@ -1,0 +1,1 @@
+"""Experiments on the tuning itself, whose long runs are recorded and replayed."""
