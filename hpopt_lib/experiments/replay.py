@@ -83,7 +83,7 @@ def stop_epochs(curves: np.ndarray, pruner: str, warmup_epochs: int, *, name: st
 
     n_epochs = curves.shape[1]
     stops = np.full(len(curves), n_epochs)
-    with _quiet():
+    with quiet_optuna():
         study = optuna.create_study(
             study_name=name,
             sampler=optuna.samplers.RandomSampler(seed=0),
@@ -123,7 +123,7 @@ def trainings_used(repeats: np.ndarray) -> np.ndarray:
 
     n_repeats = repeats.shape[1]
     used = np.full(len(repeats), n_repeats)
-    with _quiet():
+    with quiet_optuna():
         study = optuna.create_study(
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=make_pruner("wilcoxon", epochs=1, repeats=n_repeats),
@@ -140,7 +140,7 @@ def trainings_used(repeats: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Without Optuna's line for every trial: hundreds of studies are replayed."""
     import optuna
 

@@ -17,6 +17,8 @@ SAMPLERS = ("tpe", "cmaes", "gp", "random", "quasi-random", "grid")
 PRUNERS = ("median", "successive-halving", "hyperband", "wilcoxon", "none")
 #: Values that a grid search tries of a parameter that has neither choices nor a step.
 GRID_POINTS = 3
+#: Epochs before a trial may be stopped; the chapter on pruning derives it.
+WARMUP_EPOCHS = 5
 
 
 def make_sampler(name: str, *, seed: int, space: SearchSpace, worker: int = 0) -> optuna.samplers.BaseSampler:
@@ -84,7 +86,7 @@ def worker_seed(study_seed: int, worker: int) -> int:
 
 
 def make_pruner(
-    name: str, *, epochs: int, repeats: int = 1, warmup_epochs: int = 5
+    name: str, *, epochs: int, repeats: int = 1, warmup_epochs: int = WARMUP_EPOCHS
 ) -> optuna.pruners.BasePruner:
     """Make a pruner.
 
