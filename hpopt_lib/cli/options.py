@@ -34,9 +34,9 @@ _STUDY_OPTIONS = (
     ),
     click.option(
         "--pruner",
-        default="median",
+        default="successive-halving",
         show_default=True,
-        help="median, successive-halving, hyperband, wilcoxon or none.",
+        help="successive-halving, median, hyperband, wilcoxon or none.",
     ),
     click.option("--validation", help="Split to minimise the error of.  [default: the store's second]"),
     click.option(

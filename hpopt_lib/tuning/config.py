@@ -14,7 +14,7 @@ from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.objective import METRIC
-from hpopt_lib.tuning.samplers import make_pruner, make_sampler
+from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
 from hpopt_lib.tuning.space import SearchSpace, parse_space
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class StudyConfig:
     validation: str
     fixed: dict[str, Any] = field(default_factory=dict)
     sampler: str = "tpe"
-    pruner: str = "median"
+    pruner: str = PRUNER
     seed: int = 0
     repeats: int = 1
     n_train: int | None = None

@@ -17,8 +17,9 @@ SAMPLERS = ("tpe", "cmaes", "gp", "random", "quasi-random", "grid")
 PRUNERS = ("median", "successive-halving", "hyperband", "wilcoxon", "none")
 #: Values that a grid search tries of a parameter that has neither choices nor a step.
 GRID_POINTS = 3
-#: Epochs before a trial may be stopped; the chapter on pruning derives it.
-WARMUP_EPOCHS = 5
+#: Default of `--pruner`, and epochs of a short training before a trial may be stopped: measured in
+#: the chapter on pruning with trainings of `MEASURED_EPOCHS`.
+PRUNER, WARMUP_EPOCHS, MEASURED_EPOCHS = "successive-halving", 4, 30
 
 
 def make_sampler(name: str, *, seed: int, space: SearchSpace, worker: int = 0) -> optuna.samplers.BaseSampler:
@@ -85,8 +86,17 @@ def worker_seed(study_seed: int, worker: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{study_seed}/worker/{worker}".encode()).digest()[:4], "little")
 
 
+def default_warmup(epochs: int) -> int:
+    """Epochs before a trial may be stopped: at least `WARMUP_EPOCHS`, in longer trainings the same share.
+
+    A schedule that spans the training makes the share count more than the number; where the number
+    would do, the longer warm-up only saves less.
+    """
+    return max(WARMUP_EPOCHS, round(epochs * WARMUP_EPOCHS / MEASURED_EPOCHS))
+
+
 def make_pruner(
-    name: str, *, epochs: int, repeats: int = 1, warmup_epochs: int = WARMUP_EPOCHS
+    name: str, *, epochs: int, repeats: int = 1, warmup_epochs: int | None = None
 ) -> optuna.pruners.BasePruner:
     """Make a pruner.
 
@@ -99,8 +109,8 @@ def make_pruner(
         Largest number of epochs of one training.
     repeats : int
         Trainings in one trial.
-    warmup_epochs : int
-        Epochs before a trial may be stopped.
+    warmup_epochs : int, optional
+        Epochs before a trial may be stopped; `default_warmup` when not given.
 
     Raises
     ------
@@ -109,6 +119,7 @@ def make_pruner(
     """
     import optuna
 
+    warmup_epochs = default_warmup(epochs) if warmup_epochs is None else warmup_epochs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "median":
