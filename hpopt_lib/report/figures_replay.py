@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hpopt_lib.experiments.agreement import bootstrap_interval
 from hpopt_lib.report.figures_teaching import LINES, MARKERS, canvas
-from hpopt_lib.report.style import BLACK, GREY, ORANGE, PALETTE, legend_above, styled
+from hpopt_lib.report.style import BLACK, GREY, PALETTE, legend_above, styled
 
 
 @styled
@@ -88,20 +88,11 @@ def plot_races(
             axis.plot(x, rows.mean(axis=0), linestyle=LINES[k], color=PALETTE[k], label=name)
             axis.fill_between(x, ends[:, 0], ends[:, 1], color=PALETTE[k], alpha=0.15, linewidth=0)
         axis.set(title=title, xlabel=xlabel)
+    # logarithmic down to 1, and linear from there to the zero that a study can reach
+    axes[0, 0].set_yscale("symlog", linthresh=1.0)
+    ticks = [tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 50) if tick <= axes[0, 0].get_ylim()[1]]
+    axes[0, 0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel(ylabel)
     axes[0, -1].legend(fontsize="x-small")
-    return figure
-
-
-@styled
-def plot_intervals(rows: Mapping[str, Sequence[float]], *, xlabel: str, mark: float | None = None) -> Figure:
-    """Means with 95 % bootstrap intervals, one row for each name."""
-    figure, axis = canvas(width=5.8, height=1.0 + 0.3 * len(rows))
-    for place, values in enumerate(rows.values()):
-        mean, (low, high) = float(np.mean(values)), bootstrap_interval(values)
-        axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=PALETTE[0], capsize=3)
-    if mark is not None:
-        axis.axvline(mark, color=ORANGE, linestyle="--")
-    axis.set(xlabel=xlabel, yticks=range(len(rows)), yticklabels=list(rows))
-    axis.invert_yaxis()
     return figure
