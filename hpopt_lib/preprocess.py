@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
-from hpopt_lib.data.readers import read_frames
+from hpopt_lib.data.readers import UNKNOWN_ENERGIES, FrameSource
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
 from hpopt_lib.files import atomic_path, refuse_existing
@@ -48,19 +48,28 @@ class ReadOptions:
 
     Attributes
     ----------
-    energy_unit, length_unit : str
-        Units of the numbers in the files.
+    energy_unit, length_unit : str, optional
+        Units of the numbers in the files; by default those of their format.
     check_units : bool
         Whether implausible magnitudes are errors.
     duplicates : {"error", "drop", "keep"}
         What to do with a frame that occurred before, in the same file or in an earlier one.
         A frame shared by training and validation makes every error look better than it is.
+    format : str
+        Name in `hpopt_lib.data.formats`, or ``auto``.
+    energy : {"raw", "adsorption"}, optional
+        Which energy to learn where the files have both; raw by default.
+    trust_pickle : bool
+        Whether pickled input may be loaded, which can run code.
     """
 
-    energy_unit: str = "eV"
-    length_unit: str = "Å"
+    energy_unit: str | None = None
+    length_unit: str | None = None
     check_units: bool = True
     duplicates: str = "error"
+    format: str = "auto"
+    energy: str | None = None
+    trust_pickle: bool = False
 
 
 def parse_inputs(arguments: Sequence[str]) -> list[Input]:
@@ -169,7 +178,8 @@ def preprocess(
                     ("n_shards", "n_frames", "n_atoms", "with_forces", "dropped_duplicates"), 0
                 )
                 elements: set[int] = set()
-                frames = _distinct(_frames(item, options), seen, options.duplicates, entry, inputs, index)
+                source = _source(item, options)
+                frames = _distinct(source, seen, options.duplicates, entry, inputs, index)
                 shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
                 for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
                     entry["n_shards"] += 1
@@ -181,6 +191,8 @@ def preprocess(
                         scaler.update(shard.features)
                         train.update(composition(shard.numbers, shard.n_atoms), shard.energy)
                 _check_forces(entry, item)
+                entry["input"] = source.record()
+                _check_energy_kind(splits, entry, item)
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
                         f"{item.path}: frames: one only, references need at least 2",
@@ -196,7 +208,11 @@ def preprocess(
                 "python": platform.python_version(),
                 "dtype": dtype,
                 "units": {"energy": "eV", "length": "Å", "forces": "eV/Å"},
-                "input_units": {"energy": options.energy_unit, "length": options.length_unit},
+                "input_units": {
+                    "energy": splits[inputs[0].split]["input"]["energy_unit"],
+                    "length": splits[inputs[0].split]["input"]["length_unit"],
+                },
+                "energy_kind": splits[inputs[0].split]["input"]["energy"],
                 "gmp": settings.to_dict(),
                 "feature_names": settings.feature_names(),
                 "splits": splits,
@@ -222,13 +238,22 @@ def _recipe(settings: GMPSettings, dtype: str, backend: Backend) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _frames(item: Input, options: ReadOptions) -> Iterator[Atoms]:
-    return read_frames(
-        item.path,
-        energy_unit=options.energy_unit,
-        length_unit=options.length_unit,
-        check_units=options.check_units,
-    )
+def _source(item: Input, options: ReadOptions) -> FrameSource:
+    return FrameSource(
+        item.path, format=options.format, energy_unit=options.energy_unit, length_unit=options.length_unit,
+        energy=options.energy, check_units=options.check_units, trust_pickle=options.trust_pickle,
+    )  # fmt: skip
+
+
+def _check_energy_kind(splits: dict[str, dict[str, Any]], entry: dict[str, Any], item: Input) -> None:
+    """Raw and adsorption energies are different quantities: one store holds one of them."""
+    kind = entry["input"]["energy"]
+    for split, other in splits.items():
+        if UNKNOWN_ENERGIES not in (kind, other["input"]["energy"]) and kind != other["input"]["energy"]:
+            raise HpoptError(
+                f"{item.path}: energy: {kind} energies, but {other['input']['energy']} in split {split!r}",
+                remedy="pass --energy raw or adsorption, or give files of one kind",
+            )
 
 
 def _distinct(
