@@ -94,7 +94,10 @@ class StudyConfig:
                         remedy=f"lower it in the space file or pass --set {name}=VALUE",
                     ) from error
         if space.largest("force_weight"):
-            check_forces(data.train, data.validation)
+            try:
+                check_forces(data.train, data.validation)
+            except HpoptError as error:
+                raise HpoptError(f"{self.store}: {error.problem}", remedy=error.remedy) from error
             if space.allows("normalization", "batch"):
                 raise HpoptError(
                     "search space: force_weight does not go with normalization batch",
