@@ -410,6 +410,11 @@ SPACES = {
 TUNE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "zero trials": (["--trials", "0"], ("--trials 0", "at least 1")),
     "zero jobs": (["--trials", "1", "--jobs", "0"], ("--jobs 0", "at least 1")),
+    "forces and batch normalisation": (
+        ["--trials", "1", "--set", "force_weight=1"],
+        ("search space: force_weight does not go with normalization batch", "--set normalization=layer"),
+    ),
+    "negative force weight": (["--trials", "1", "--set", "force_weight=-1"], ("force_weight: -1.0 is out of range",)),
     "unknown split": (["--trials", "1", "--validation", "test"], ("good.lmdb: no split 'test'", "train, val, ood")),
     "training split": (["--trials", "1", "--validation", "train"], ("--validation: 'train' is the training split",)),
     "too many frames": (["--trials", "1", "--train-frames", "99"], ("n_train: 99 is out of range", "2 to 60")),
@@ -491,6 +496,23 @@ def test_a_store_with_only_one_split(world):
     assert made.exit_code == 0
     arguments = ["tune", "one.lmdb", "--study", "s", "--trials", 1, *FITTING]
     refused(world, arguments, "one.lmdb: only the training split 'good'", "validation file")
+
+
+def test_forces_of_a_store_without_forces(world):
+    def without(frames: list[Atoms]) -> None:
+        for atoms in frames:
+            labelled(atoms, 1.0)
+
+    world.frames(without)
+    made = CliRunner().invoke(
+        main, ["preprocess", "good.traj", "bad.traj", "--out", "poor.lmdb", *GMP_OPTIONS]
+    )
+    assert made.exit_code == 0, made.output
+    world.file("space.toml", "[force_weight]\ntype='float'\nlow=0.1\nhigh=9\nlog=true\n")
+    arguments = ["tune", "poor.lmdb", "--study", "s", "--trials", 1, "--space", "space.toml", *FITTING]
+    refused(
+        world, arguments, "poor.lmdb: force_weight: 4 of 4 validation frames have no forces", "preprocess"
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Train a potential on energies, validating every epoch and keeping the best epoch."""
+"""Train a potential on energies, and forces if asked, validating every epoch and keeping the best epoch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
 from hpopt_lib.potential.model import Potential, Prepared
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
@@ -43,7 +44,8 @@ class TrainResult:
         Validation energy MAE of that epoch in meV/atom.
     history : list of dict
         For every epoch: ``epoch``, ``lr``, ``train_loss`` (in the loss's own unit, dropout
-        and normalisation as in training) and ``validation_`` + the objective's name.
+        and normalisation as in training) and ``validation_`` + the objective's name; with a force
+        weight also ``validation_force_mae_mev_per_angstrom``.
     seconds : float
         Wall time.
     """
@@ -164,6 +166,9 @@ class Training:
         self._counts = torch.from_numpy(n_atoms).to(self.device)
         self._n_atoms, self._offsets = n_atoms, np.concatenate([[0], np.cumsum(n_atoms)])
         self._loss = _loss(settings)
+        self._forces = None
+        if settings.force_weight > 0:
+            self._forces = ForceTerm(self.potential, data.train, data.validation, self._loss)
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
@@ -229,6 +234,8 @@ class Training:
             "train_loss": loss,
             f"validation_{OBJECTIVE}": error,
         }
+        if self._forces is not None:
+            record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
         self.history.append(record)
         if error < self.best_error:
             self.best_epoch, self.best_error = self.epoch, error
@@ -245,8 +252,14 @@ class Training:
             atoms, frame = _atoms_of(batch, self._offsets, self._n_atoms)
             atoms, frame = atoms.to(self.device), frame.to(self.device)
             frames = torch.from_numpy(batch).to(self.device)
-            predicted = network(self._inputs[atoms], frame, len(batch)) / self._counts[frames]
-            loss = self._loss(predicted, self._targets[frames])
+            inputs, force_loss = self._inputs[atoms], None
+            if self._forces is None:
+                outputs = network(inputs, frame, len(batch))
+            else:
+                outputs, force_loss = self._forces(inputs, frame, batch, atoms)
+            loss = self._loss(outputs / self._counts[frames], self._targets[frames])
+            if force_loss is not None:
+                loss = loss + force_loss
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -301,7 +314,8 @@ class Training:
         HpoptError
             When the state is of another training.
         """
-        if state["settings"] != self.settings.to_dict() or state["seed"] != self.seed:
+        # by value: a checkpoint of an earlier version does not name what came later
+        if TrainSettings.from_dict(state["settings"]) != self.settings or state["seed"] != self.seed:
             raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
         self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
         self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])

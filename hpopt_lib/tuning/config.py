@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.forces import check_forces
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset
@@ -92,6 +93,16 @@ class StudyConfig:
                         f"search space: {error.problem}",
                         remedy=f"lower it in the space file or pass --set {name}=VALUE",
                     ) from error
+        if space.largest("force_weight"):
+            try:
+                check_forces(data.train, data.validation)
+            except HpoptError as error:
+                raise HpoptError(f"{self.store}: {error.problem}", remedy=error.remedy) from error
+            if space.allows("normalization", "batch"):
+                raise HpoptError(
+                    "search space: force_weight does not go with normalization batch",
+                    remedy="pass --set normalization=layer (or none), or take batch out of the space file",
+                )
         return data
 
 
