@@ -32,11 +32,32 @@ data.add_command(data_fetch)
 @click.option("--seed", type=int, help="Another random seed (runs the physics).")
 @click.option("--scale", type=float, help="Share of the packaged number of systems (runs the physics).")
 @click.option("--processes", type=int, default=2, show_default=True, help="Processes that run the physics.")
+@click.option(
+    "--layout",
+    type=click.Choice(["traj", "oc20-s2ef"]),
+    default="traj",
+    show_default=True,
+    help="oc20-s2ef: the set oc20-like as archives like those of OC20, for hpopt data fetch.",
+)
+@click.option("--stride", type=int, default=1, help="With oc20-s2ef: use every so many-th frame.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def data_make(out, names, regenerate, seed, scale, processes, overwrite) -> None:
-    """Write the embedded data sets as one .traj file for each split."""
+def data_make(out, names, regenerate, seed, scale, processes, layout, stride, overwrite) -> None:
+    """Write the embedded data sets as one .traj file for each split, or as OC20 is published."""
     from hpopt_lib.data import embedded
 
+    if layout == "oc20-s2ef":
+        from hpopt_lib.data.oc20_files import write_downloads
+
+        if regenerate or seed is not None or scale is not None or set(names) - {"oc20-like"}:
+            raise HpoptError(
+                "--layout oc20-s2ef: holds the packaged set oc20-like only",
+                remedy="leave --regenerate, --seed, --scale and other sets out",
+            )
+        for path in write_downloads(out, stride=stride, overwrite=overwrite):
+            click.echo(path)
+        return
+    if stride != 1:
+        raise HpoptError("--stride: without --layout oc20-s2ef", remedy="add it, or leave --stride out")
     paths = embedded.write_embedded(
         out,
         names or tuple(embedded.EMBEDDED_SETS),

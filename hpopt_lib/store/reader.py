@@ -238,10 +238,14 @@ class Store:
         """
         entry = self.header["splits"][self.check_split(split)]
         for number in range(entry["first_shard"], entry["first_shard"] + entry["n_shards"]):
-            key = f"shard/{number:08d}"
-            index = self._json(key)
-            arrays = {name: self._array(f"{key}/{name}", spec) for name, spec in index["fields"].items()}
-            yield SplitArrays(**arrays, info=index["info"])
+            yield self.shard(number)
+
+    def shard(self, number: int) -> SplitArrays:
+        """One shard by its number in the file, with read-only arrays that lie in the file's map."""
+        key = f"shard/{number:08d}"
+        index = self._json(key)
+        arrays = {name: self._array(f"{key}/{name}", spec) for name, spec in index["fields"].items()}
+        return SplitArrays(**arrays, info=index["info"])
 
     def _array(self, key: str, spec: dict[str, Any]) -> np.ndarray:
         dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
