@@ -86,7 +86,7 @@ def write_predictions(
     """Predict frames of a store and write them, in memory that is bounded but for ids and energies.
 
     With `oc20` the file is what the evaluation of OC20's S2EF task takes [1]_: splits ``id``, ``ood_ads``,
-    ``ood_cat`` and ``ood_both``; ids ``SID_FID``; adsorption energies in eV; forces in eV/Å of the free atoms,
+    ``ood_cat``, ``ood_both``; ids ``SID_FID``; adsorption energies in eV; forces in eV/Å of the free atoms,
     or with `all_atoms` of all, as a later page of the leaderboard shows [2]_. Numbers are float32: the
     project's own trainer writes float16 by default, which rounds an energy of 5 eV to 0.004 eV, and float32
     on demand. Without `oc20` energies are of the kind and in the unit of the files that were preprocessed
