@@ -80,6 +80,7 @@ def receive(address: str, part: Part, *, size: Size | None, timeout_s: float) ->
                 start, length = 0, _length(response)
                 _check_new(response, part, size, length, address)
                 part.begin(without_query(address), response.headers, length)
+            part.check_room(_promised(length, size))
             part.catch_up()
             _append(response, part, start, _promised(length, size), address)
     except urllib.error.HTTPError as error:
@@ -96,7 +97,7 @@ def receive(address: str, part: Part, *, size: Size | None, timeout_s: float) ->
 
 
 def _headers(address: str, part: Part, start: int) -> dict[str, str]:
-    headers = {"User-Agent": f"hpopt/{hpopt_lib.__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": f"hpopt/{hpopt_lib.__version__}"}
     if start:
         headers["Range"] = f"bytes={start}-"
         if part.known.get("address") == without_query(address) and part.validator():

@@ -6,25 +6,23 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timezone
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-import hpopt_lib
 from hpopt_lib.data.catalogue import RemoteFile, Source, format_size
 from hpopt_lib.data.download import Patience, Received, download
 from hpopt_lib.data.exchange import AddressFailed, without_query
 from hpopt_lib.data.mirror import Mirror
+from hpopt_lib.data.source_note import is_fetched, write_note
 from hpopt_lib.data.unpack import ArchiveFailed, is_archive, unpack
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path, refuse_existing, remove
 from hpopt_lib.progress import say
 
-#: The note beside the data.
-NOTE = "SOURCE.json"
+LOCK = "lock"
 
 
 def fetch(
@@ -83,23 +81,11 @@ def fetch(
             except KeyboardInterrupt:
                 remove(folder)
                 raise
-            note = json.dumps(describe(source, received, mirror), indent=1, ensure_ascii=False)
-            (folder / NOTE).write_text(f"{note}\n", encoding="utf-8")
-        shutil.rmtree(work)
+            write_note(folder, source, received, "" if mirror is None else mirror.shown)
+        for path in work.iterdir():
+            if path.name != LOCK:
+                path.unlink()
     return target
-
-
-def is_fetched(source: Source, folder: Path) -> bool:
-    """Whether a folder holds this very data set: its note names the same files and checksums."""
-    try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        found = {entry["name"]: entry["sums"] for entry in note["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        # no note, or one that somebody changed: not known to be ours
-        return False
-    return note.get("name") == source.name and all(
-        file.name in found and file.sums.items() <= found[file.name].items() for file in source.files
-    )
 
 
 def check_space(
@@ -127,53 +113,41 @@ def check_space(
         )
 
 
-def describe(
-    source: Source, received: list[tuple[RemoteFile, Received]], mirror: Mirror | None
-) -> dict[str, Any]:
-    """What ``SOURCE.json`` says."""
-    return {
-        "name": source.name,
-        "title": source.title,
-        "fetched": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "by": f"hpopt {hpopt_lib.__version__}",
-        "license": source.license or "not stated by the source",
-        "citation": source.citation,
-        "homepage": source.homepage,
-        "format": source.format,
-        "energy": source.energy,
-        "units": {"energy": source.energy_unit, "force": source.force_unit, "length": source.length_unit},
-        "mirror": "" if mirror is None else mirror.shown,
-        "files": [
-            {
-                "name": file.name,
-                "published_at": [without_query(address) for address in file.addresses],
-                "address": got.address,
-                "bytes": got.n_bytes,
-                "sums": got.sums,
-                "verified": list(got.verified),
-            }
-            for file, got in received
-        ],
-    }
-
-
 def _get(file: RemoteFile, work: Path, mirror: Mirror | None, patience: Patience | None) -> Received:
     """A file, from the first place that has it."""
     if mirror is not None and mirror.folder is not None:
         return _warned(file, mirror.take(file))
     target = work / file.name
-    if target.exists():
-        # it came, and what was to be done with it failed: hashed again, it is as good as new
-        return _warned(file, Mirror.of(str(work)).take(file, address=file.addresses[0]))
+    if (earlier := _earlier(file, target)) is not None:
+        return earlier
     addresses = file.addresses if mirror is None else (mirror.address(file.name),)
     failures = []
     for address in addresses:
         say(f"{file.name}: from {without_query(address)}, size {format_size(file.size)}")
         try:
-            return _warned(file, download(address, target, sums=file.sums, size=file.size, patience=patience))
+            got = download(address, target, sums=file.sums, size=file.size, patience=patience)
         except AddressFailed as failure:
             failures.append(failure)
+            continue
+        _note_of(target).write_text(json.dumps([got.address, got.verified]), encoding="utf-8")
+        return _warned(file, got)
     raise HpoptError("; ".join(failure.problem for failure in failures), remedy=failures[-1].remedy)
+
+
+def _earlier(file: RemoteFile, target: Path) -> Received | None:
+    """A file that came in an earlier call, which then failed or was stopped; verified once more."""
+    try:
+        address, verified = json.loads(_note_of(target).read_text(encoding="utf-8"))
+        again = Mirror(folder=target.parent).take(file)
+    except (OSError, ValueError, HpoptError):
+        # it is ours, and not what it was: it is downloaded again
+        target.unlink(missing_ok=True)
+        return None
+    return replace(again, address=address, verified=tuple(verified))
+
+
+def _note_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.note")
 
 
 def _warned(file: RemoteFile, got: Received) -> Received:
@@ -201,12 +175,12 @@ def _fill(folder: Path, file: RemoteFile, got: Received, work: Path, keep_archiv
             raise
     if packed and not keep_archive:
         return
-    try:
-        if not own:
-            raise OSError  # a file of somebody else's is copied
-        os.link(got.path, folder / file.name)
-    except OSError:  # or a disk without hard links
-        shutil.copyfile(got.path, folder / file.name)
+    if own:
+        # not moved: what has come must survive a failure with the next file
+        with suppress(OSError):  # a disk without hard links
+            os.link(got.path, folder / file.name)
+            return
+    shutil.copyfile(got.path, folder / file.name)
 
 
 @contextmanager
@@ -214,7 +188,7 @@ def _alone(work: Path) -> Iterator[None]:
     """One process at a time; the folder stays when the block fails, with what has come."""
     try:
         work.mkdir(exist_ok=True)
-        lock = FileLock(work / "lock", timeout=0)
+        lock = FileLock(work / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise HpoptError(f"{work}: another process is fetching it", remedy="wait for it") from error
@@ -226,5 +200,6 @@ def _alone(work: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if work.exists() and {path.name for path in work.iterdir()} <= {"lock"}:
+        # not before: network file systems keep the file of a held lock
+        if {path.name for path in work.iterdir()} <= {LOCK}:
             shutil.rmtree(work)

@@ -66,14 +66,8 @@ class Mirror:
         parts = urlsplit(self.base)
         return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}").geturl()
 
-    def take(self, file: RemoteFile, *, address: str = "") -> Received:
+    def take(self, file: RemoteFile) -> Received:
         """A file of a local folder, where it lies, verified like one that was downloaded.
-
-        Parameters
-        ----------
-        file : RemoteFile
-        address : str, optional
-            Where it was downloaded from, when that is known.
 
         Raises
         ------
@@ -100,4 +94,4 @@ class Mirror:
             )
         exact = file.size is not None and file.size.exact
         verified = (*file.sums, *(("size",) if exact else ()))
-        return Received(path, without_query(address), checksums.n_bytes, found, verified)
+        return Received(path, "", checksums.n_bytes, found, verified)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,16 @@ class Part:
         if (unseen := self.n_bytes - self.checksums.n_bytes) > NOTABLE_BYTES:
             say(f"{self.path.name}: reading the {format_size(unseen)} that are there")
         self.checksums.update_from(self.path)
+
+    def check_room(self, length: int | None) -> None:
+        """Refuse to go on when the disk cannot hold the rest of a file of this length."""
+        missing = 0 if length is None else length - self.n_bytes
+        free = shutil.disk_usage(self.path.parent).free
+        if missing > free:
+            raise HpoptError(
+                f"{self.path}: {format_size(missing)} are to come, {format_size(free)} are free",
+                remedy="free some space or choose another --out; the same command goes on",
+            )
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[bytes], None]]:

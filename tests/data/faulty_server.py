@@ -26,6 +26,8 @@ class Site:
         Path and headers of each request.
     base : str
         Address of the server.
+    validators, weak : bool
+        Whether ETag and Last-Modified are sent, and whether the former is a weak one.
     """
 
     def __init__(self, base: str) -> None:
@@ -33,7 +35,7 @@ class Site:
         self.files: dict[str, bytes] = {}
         self.plays: list[str] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self.validators = True
+        self.validators, self.weak = True, False
         self.stalled = threading.Event()
         self.released = threading.Event()
 
@@ -76,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(content, play, int(argument or 0))
 
     def _send(self, content: bytes, play: str, number: int) -> None:
-        etag = f'"{hashlib.sha256(content).hexdigest()[:12]}"'
+        etag = f'{"W/" * self.site.weak}"{hashlib.sha256(content).hexdigest()[:12]}"'
         headers = (
             {"ETag": etag, "Last-Modified": "Wed, 10 Feb 2021 00:00:00 GMT"} if self.site.validators else {}
         )

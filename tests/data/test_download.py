@@ -6,10 +6,10 @@ import errno
 import hashlib
 import json
 import random
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from faulty_server import serving
 
 from hpopt_lib.data.catalogue import Size
 from hpopt_lib.data.download import Patience, download
@@ -21,13 +21,6 @@ OTHER = random.Random(8).randbytes(700_000)
 SUMS = {"md5": hashlib.md5(CONTENT).hexdigest()}
 SIZE = Size(len(CONTENT), exact=True)
 QUICK = Patience(timeout_s=0.5, wait_s=0.001, longest_wait_s=0.01, attempts=4, first_attempts=2)
-
-
-@pytest.fixture
-def site(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as site:
-        yield site
 
 
 @pytest.fixture
@@ -52,7 +45,8 @@ def test_a_file_comes_whole_and_is_verified(get, tmp_path, site):
     assert got.path.read_bytes() == CONTENT and listing(tmp_path) == ["frames.bin"]
     assert got.verified == ("md5", "size", "length") and got.n_bytes == len(CONTENT)
     assert got.sums == {"md5": SUMS["md5"], "sha256": hashlib.sha256(CONTENT).hexdigest()}
-    assert site.asked[0][1]["User-Agent"].startswith("hpopt/")
+    headers = site.asked[0][1]
+    assert headers["User-Agent"].startswith("hpopt/") and headers["Accept-Encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +148,19 @@ def test_without_any_way_to_notice_a_change_nothing_is_continued(get, site):
     assert site.ranges == ["", ""]
 
 
+def test_a_weak_etag_is_not_relied_on(get, site):
+    """It may stay the same while bytes change; the date of the last change stands in for it."""
+    site.weak = True
+    assert get("cut 300000", sums={}).path.read_bytes() == CONTENT
+    assert site.asked[1][1]["If-Range"] == "Wed, 10 Feb 2021 00:00:00 GMT"
+
+
+def test_lengths_that_go_up_and_down_are_no_progress(get, site):
+    site.validators = False
+    with pytest.raises(AddressFailed, match=r"\(4 times in a row\)"):
+        get(*["cut 300000", "cut 100000"] * 10, sums={})
+
+
 def test_a_part_that_is_whole_already_needs_no_byte_more(get, tmp_path, site):
     (tmp_path / "frames.bin.part").write_bytes(CONTENT)
     assert get().path.read_bytes() == CONTENT
@@ -252,6 +259,19 @@ def test_keys_in_an_address_are_not_written_down(get, tmp_path):
     notes = (tmp_path / "frames.bin.part.json").read_text()
     assert "secret" not in str(caught.value) + notes
     assert get(address=f"{get.address}?key=secret").address == get.address
+
+
+def test_a_length_that_nobody_published_is_compared_with_the_disk(get, tmp_path, monkeypatch):
+    with pytest.raises(AddressFailed):
+        get("cut 300000", *["status 500"] * 9)
+    for free, message in ((399_999, "frames.bin.part: 400 kB are to come, 400 kB are free"), (400_000, "")):
+        usage = namedtuple("usage", "total used free")(10**9, 0, free)
+        monkeypatch.setattr("hpopt_lib.data.partial.shutil.disk_usage", lambda _path, usage=usage: usage)
+        if message:
+            with pytest.raises(HpoptError, match=message):
+                get(size=None)
+        else:
+            assert get(size=None).path.read_bytes() == CONTENT
 
 
 def test_a_full_disk_is_no_broken_connection(get, tmp_path, monkeypatch):
