@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import datetime
 import os
-import re
 import shlex
 import signal
 import sys
@@ -24,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, table
+from measure import commit, machine, replace_section, table
 from storage_growth import growth
 from storage_load import SPACE, Cost, Load, run
 from storage_places import Place, places, private_server
@@ -112,15 +111,6 @@ def share(everywhere: dict[str, Place], store: str, *, rounds: int, repeats: int
         )
     head = ["storage", "ms of a trial", "95 %", "share, %", "CPU-ms in the worker", "in the server"]
     return table(head, rows) + f"\n\nAsked for: below {100 * SHARE:g} %."
-
-
-def replace_section(path: Path, section: str) -> None:
-    """Put a section in a file in place of the one with its title, or at the end."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    old = re.compile(rf"^{re.escape(TITLE)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
-    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
-    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def replace_section(path: Path, section: str) -> None:
+    """Put a section in a file in place of the one with the same title, its first line, or at the end."""
+    text, title = path.read_text(encoding="utf-8") if path.exists() else "", section.splitlines()[0]
+    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
+    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
+    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def machine() -> str:
