@@ -3,7 +3,7 @@
     python benchmarks/bench_molecules.py [--quick] [--only CASE] [--seeds 5] [--work FOLDER] [--out FILE]
 
 Prints Markdown. Molecules are ethanol and acetylacetone of ``$HPOPT_SHARED/data/molecules`` when they are
-there (PBE/def2-SVP, from the repository davkovacs/BOTNet-datasets), embedded ethanol otherwise. Every training
+there (PBE/def2-SVP, from the repository davkovacs/BOTNet-datasets), embedded ethanol otherwise. Each training
 leaves its errors in the folder given by --work, so that the benchmark goes on where it was stopped.
 """
 
