@@ -29,10 +29,11 @@ from measure import commit, machine, replace_section, table
 
 from hpopt_lib.data.embedded import load_embedded
 from hpopt_lib.files import atomic_path
-from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.gmp.settings import DEFAULT_SIGMAS, GMPSettings
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.derivatives import matrix_megabytes
 from hpopt_lib.potential.evaluation import evaluate
+from hpopt_lib.potential.forces import FORCE_ERROR, force_scores, predict_forces
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Training, train
 from hpopt_lib.preprocess import Input, preprocess
@@ -41,12 +42,12 @@ from hpopt_lib.store import Store
 TITLE = "# Energies and forces of molecules"
 SHARED = Path(os.environ.get("HPOPT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 FOLDER = SHARED / "data" / "molecules"
-#: Chosen by the validation error on ethanol, see RESULTS.md.
+#: Chosen by the validation error on ethanol, see `choice` and RESULTS.md.
 GMP = GMPSettings(
     sigmas=(0.1, 0.15, 0.2, 0.27, 0.35, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2), max_order=8, cutoff=6.0
 )
 TRAINING = TrainSettings(
-    num_layers=3, num_nodes=128, loss="mse", lr=3e-3, weight_decay=1e-6, batch_size=4, epochs=200,
+    num_layers=3, num_nodes=128, loss="mse", lr=5e-3, weight_decay=1e-6, batch_size=4, epochs=100,
     force_weight=20.0,
 )  # fmt: skip
 
@@ -77,9 +78,9 @@ CASES = (
 EMBEDDED = Case("ethanol-like", "train/8", 25, {"test, 500 K": "test/20", "test, 800 K": "test_hot/20"})
 
 
-def make_store(case: Case, folder: Path, gmp: GMPSettings) -> Store:
+def make_store(case: Case, folder: Path, gmp: GMPSettings, *, name: str = "") -> Store:
     """A store of the case; energies are relative to the fit on its training frames."""
-    out = folder / f"{case.name}.lmdb"
+    out = folder / f"{name or case.name}.lmdb"
     if not out.exists():
         frames = case.frames(case.train)
         parts = {"train": frames[: -case.n_validation], "validation": frames[-case.n_validation :]}
@@ -168,6 +169,36 @@ def compare(case: Case, folder: Path, gmp: GMPSettings, settings: TrainSettings,
     )
 
 
+def choice(case: Case, folder: Path, gmp: GMPSettings, settings: TrainSettings, epochs: int) -> str:
+    """Validation errors of other features and other weights, one seed each: no test frame is looked at."""
+    few, some = DEFAULT_SIGMAS, (0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+    features = {
+        f"{len(s)} sigmas, orders 0 to {n}": replace(gmp, sigmas=s, max_order=n)
+        for s, n in ((few, 3), (some, 4), (gmp.sigmas, 4), (gmp.sigmas, 6))
+    }
+    features[chosen := f"{len(gmp.sigmas)} sigmas, orders 0 to {gmp.max_order}"] = gmp
+    rows = []
+    trials = [(name, settings.force_weight) for name in features] + [
+        (chosen, w) for w in (0.0, 1.0, 5.0, 100.0)
+    ]
+    for name, weight in trials:
+        store = make_store(case, folder, features[name], name=f"{case.name}-{name.replace(' ', '-')}")
+        data = Dataset.from_store(store, validation="validation")
+        result = train(data, replace(settings, epochs=epochs, force_weight=weight), seed=0)
+        forces = force_scores(
+            data.validation,
+            result.potential.predict(data.validation),
+            predict_forces(result.potential, data.validation),
+        )
+        rows.append([name, f"{weight:g}", f"{result.best_error:.2f}", f"{forces[FORCE_ERROR]:.1f}"])
+        print(*rows[-1], sep=", ", file=sys.stderr, flush=True)
+    head = ["features", "force_weight", "energy MAE, meV/atom", "force MAE, meV/Å"]
+    return (
+        f"## How features and weight were chosen\n\nErrors on the {len(data.validation)} validation frames "
+        f"of {case.name} after {epochs} epochs, one seed.\n\n{table(head, rows)}"
+    )
+
+
 def cost(case: Case, folder: Path, gmp: GMPSettings, settings: TrainSettings, epochs: int) -> str:
     """An epoch with matrices, with loops, and without forces; what matrices take."""
     data = Dataset.from_store(make_store(case, folder, gmp), validation="validation")
@@ -201,7 +232,7 @@ def cost(case: Case, folder: Path, gmp: GMPSettings, settings: TrainSettings, ep
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few frames, features and epochs")
-    parser.add_argument("--only", action="append", help="ethanol, acetylacetone, ethanol-like or cost")
+    parser.add_argument("--only", action="append", help="ethanol, acetylacetone, cost or choice")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--work", type=Path, help="keep stores and errors here, and go on from there")
     parser.add_argument("--out", type=Path, help="also write to this file")
@@ -232,6 +263,8 @@ def main() -> None:
                 text.append(compare(case, folder, gmp, settings, seeds))
         if not options.only or "cost" in options.only:
             text.append(cost(cases[0], folder, gmp, settings, epochs=2 if options.quick else 5))
+        if not options.quick and (not options.only or "choice" in options.only):
+            text.append(choice(cases[0], folder, gmp, settings, epochs=25))
     report = "\n\n".join(text) + "\n"
     print(report)
     if options.out:
