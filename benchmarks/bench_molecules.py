@@ -47,7 +47,7 @@ GMP = GMPSettings(
     sigmas=(0.1, 0.15, 0.2, 0.27, 0.35, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2), max_order=8, cutoff=6.0
 )
 TRAINING = TrainSettings(
-    num_layers=3, num_nodes=128, loss="mse", lr=5e-3, weight_decay=1e-6, batch_size=4, epochs=100,
+    num_layers=3, num_nodes=128, loss="mse", lr=5e-3, weight_decay=1e-6, batch_size=4, epochs=60,
     force_weight=20.0,
 )  # fmt: skip
 
