@@ -7,6 +7,7 @@ from them the matrices of a thousand molecules take a second.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,8 +24,10 @@ from hpopt_lib.store import SplitArrays
 if TYPE_CHECKING:
     from hpopt_lib.gmp.differentiable import LinkedFeatures
 
-#: Memory for the matrices of one split in MB; a split that needs more goes through the loops.
-MATRIX_MB = 512.0
+#: Memory for the matrices of one split in MB, unless the environment variable `LIMIT` says another; a split
+#: that needs more goes through the loops.
+MATRIX_MB = 1024.0
+LIMIT = "HPOPT_MATRIX_MB"
 
 
 class Derivatives(Protocol):
@@ -47,7 +50,9 @@ class Derivatives(Protocol):
         ...
 
 
-def derivatives_of(potential: Potential, arrays: SplitArrays, *, matrix_mb: float = MATRIX_MB) -> Derivatives:
+def derivatives_of(
+    potential: Potential, arrays: SplitArrays, *, matrix_mb: float | None = None
+) -> Derivatives:
     """The quicker way that fits into the memory.
 
     Parameters
@@ -56,22 +61,33 @@ def derivatives_of(potential: Potential, arrays: SplitArrays, *, matrix_mb: floa
         Its features, scaler and columns count, and the type and device of its network.
     arrays : SplitArrays
         Positions, cells and raw features of the frames.
-    matrix_mb : float
-        Largest memory in MB for matrices.
+    matrix_mb : float, optional
+        Largest memory in MB for matrices; by default what the environment variable ``HPOPT_MATRIX_MB`` says,
+        or 1024.
 
     Raises
     ------
     HpoptError
-        numba is not installed.
+        numba is not installed, or the variable holds no number.
     """
     if not have_numba():
         raise HpoptError(
             "force_weight: training on forces needs numba, which is not installed",
             remedy="pip install numba, or set force_weight to 0",
         )
-    if matrix_megabytes(potential, arrays) <= matrix_mb:
+    limit = memory_limit_mb() if matrix_mb is None else matrix_mb
+    if matrix_megabytes(potential, arrays) <= limit:
         return MatrixDerivatives(potential, arrays)
     return LoopDerivatives(potential, arrays)
+
+
+def memory_limit_mb() -> float:
+    """What the matrices of one split may take, in MB."""
+    text = os.environ.get(LIMIT) or str(MATRIX_MB)
+    try:
+        return float(text)
+    except ValueError:
+        raise HpoptError(f"{LIMIT}: {text!r} is not a number", remedy="give megabytes") from None
 
 
 def matrix_megabytes(potential: Potential, arrays: SplitArrays) -> float:

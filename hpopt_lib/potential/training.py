@@ -15,7 +15,6 @@ import torch
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.dataset import Dataset
-from hpopt_lib.potential.derivatives import MATRIX_MB
 from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
 from hpopt_lib.potential.model import Potential, Prepared
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
@@ -80,7 +79,7 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     device: str = "cpu",
-    matrix_mb: float = MATRIX_MB,
+    matrix_mb: float | None = None,
 ) -> TrainResult:
     """Train one potential.
 
@@ -96,7 +95,7 @@ def train(
         exception from it ends the training, which is how a trial is pruned.
     device : str
         Where PyTorch computes, such as ``cpu`` or ``cuda``.
-    matrix_mb : float
+    matrix_mb : float, optional
         Memory in MB that the derivatives of one split's features may take, see
         `hpopt_lib.potential.derivatives`; used with a force weight only.
 
@@ -125,7 +124,7 @@ class Training:
     settings : TrainSettings
     seed : int
     device : str
-    matrix_mb : float
+    matrix_mb : float, optional
         See `train`.
 
     Attributes
@@ -149,7 +148,7 @@ class Training:
         *,
         seed: int,
         device: str = "cpu",
-        matrix_mb: float = MATRIX_MB,
+        matrix_mb: float | None = None,
     ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
         columns = feature_columns(data.gmp, settings)

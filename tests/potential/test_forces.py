@@ -120,13 +120,18 @@ def mixed() -> Dataset:
     return Dataset(arrays, arrays, featurizer.settings, scaler, reference, torch.float64)
 
 
-def test_matrices_and_loops_give_the_same(mixed):
+def test_matrices_and_loops_give_the_same(mixed, monkeypatch):
     assert len(np.unique(mixed.train.n_atoms)) > 2 and not mixed.train.free.all()
     settings = replace(SETTINGS, batch_size=5, epochs=2)
     matrices = train(mixed, settings, seed=1)
     potential, arrays = matrices.potential, mixed.train
     assert isinstance(derivatives_of(potential, arrays), MatrixDerivatives)
     assert isinstance(derivatives_of(potential, arrays, matrix_mb=0.01), LoopDerivatives)
+    monkeypatch.setenv("HPOPT_MATRIX_MB", "0.01")
+    assert isinstance(derivatives_of(potential, arrays), LoopDerivatives)
+    monkeypatch.setenv("HPOPT_MATRIX_MB", "much")
+    with pytest.raises(HpoptError, match="HPOPT_MATRIX_MB: 'much' is not a number; give megabytes"):
+        derivatives_of(potential, arrays)
     loops = train(mixed, settings, seed=1, matrix_mb=0.0)
     assert torch.allclose(weights(matrices), weights(loops), rtol=1e-8, atol=1e-10)
     for one, other in zip(matrices.history, loops.history):
