@@ -158,7 +158,7 @@ def main() -> None:
     report = "\n\n".join(text) + "\n"
     print(report)
     if options.out:
-        replace_section(options.out, report)
+        replace_section(options.out, TITLE, report)
 
 
 if __name__ == "__main__":

@@ -62,15 +62,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def replace_section(path: Path, section: str) -> None:
-    """Put a section in a file in place of the one with the same title, its first line, or at the end."""
-    text, title = path.read_text(encoding="utf-8") if path.exists() else "", section.splitlines()[0]
-    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
-    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
-    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
 def machine() -> str:
     """Processor, cores and versions, in one line."""
     import numba
@@ -94,3 +85,12 @@ def commit() -> str:
         cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout.strip() or "unknown"
+
+
+def replace_section(path: Path, title: str, section: str) -> None:
+    """Put a section in a file in place of the one with its title, or at the end."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
+    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
+    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
