@@ -52,12 +52,15 @@ def why_not(settings: TrainSettings) -> str:
     """Why a training cannot be one of many at once; empty when it can.
 
     Dropout draws from a stream of random numbers of its own in each training, and batch
-    normalisation takes its statistics over the atoms of one network.
+    normalisation takes its statistics over the atoms of one network. Forces need the gradient of each
+    network, which the stack does not give.
     """
     if settings.dropout_rate > 0:
         return "dropout_rate is not zero"
     if settings.normalization == "batch":
         return "normalization is batch"
+    if settings.force_weight > 0:
+        return "force_weight is not zero"
     return ""
 
 

@@ -7,6 +7,7 @@ from them the matrices of a thousand molecules take a second.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,13 +18,16 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.backends import have_numba
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.potential.model import Potential
+from hpopt_lib.progress import progress
 from hpopt_lib.store import SplitArrays
 
 if TYPE_CHECKING:
     from hpopt_lib.gmp.differentiable import LinkedFeatures
 
-#: Memory for the matrices of one split in MB; a split that needs more goes through the loops.
-MATRIX_MB = 512.0
+#: Memory for the matrices of one split in MB, unless the environment variable `LIMIT` says another; a split
+#: that needs more goes through the loops.
+MATRIX_MB = 1024.0
+LIMIT = "HPOPT_MATRIX_MB"
 
 
 class Derivatives(Protocol):
@@ -46,7 +50,9 @@ class Derivatives(Protocol):
         ...
 
 
-def derivatives_of(potential: Potential, arrays: SplitArrays, *, matrix_mb: float = MATRIX_MB) -> Derivatives:
+def derivatives_of(
+    potential: Potential, arrays: SplitArrays, *, matrix_mb: float | None = None
+) -> Derivatives:
     """The quicker way that fits into the memory.
 
     Parameters
@@ -55,22 +61,33 @@ def derivatives_of(potential: Potential, arrays: SplitArrays, *, matrix_mb: floa
         Its features, scaler and columns count, and the type and device of its network.
     arrays : SplitArrays
         Positions, cells and raw features of the frames.
-    matrix_mb : float
-        Largest memory in MB for matrices.
+    matrix_mb : float, optional
+        Largest memory in MB for matrices; by default what the environment variable ``HPOPT_MATRIX_MB`` says,
+        or 1024.
 
     Raises
     ------
     HpoptError
-        numba is not installed.
+        numba is not installed, or the variable holds no number.
     """
     if not have_numba():
         raise HpoptError(
             "force_weight: training on forces needs numba, which is not installed",
             remedy="pip install numba, or set force_weight to 0",
         )
-    if matrix_megabytes(potential, arrays) <= matrix_mb:
+    limit = memory_limit_mb() if matrix_mb is None else matrix_mb
+    if matrix_megabytes(potential, arrays) <= limit:
         return MatrixDerivatives(potential, arrays)
     return LoopDerivatives(potential, arrays)
+
+
+def memory_limit_mb() -> float:
+    """What the matrices of one split may take, in MB."""
+    text = os.environ.get(LIMIT) or str(MATRIX_MB)
+    try:
+        return float(text)
+    except ValueError:
+        raise HpoptError(f"{LIMIT}: {text!r} is not a number", remedy="give megabytes") from None
 
 
 def matrix_megabytes(potential: Potential, arrays: SplitArrays) -> float:
@@ -88,27 +105,25 @@ class MatrixDerivatives:
     def __init__(self, potential: Potential, arrays: SplitArrays) -> None:
         from hpopt_lib.gmp.jacobian import feature_jacobian
 
-        featurizer, slope = GMPFeaturizer(potential.gmp), _slope(potential, arrays)
-        starts = _starts(arrays)
+        featurizer, slope = GMPFeaturizer(potential.gmp), _slope(potential, arrays.features)
+        starts, columns = _starts(arrays), potential.columns
         self._size, self._row = arrays.n_atoms.astype(int), np.zeros(len(arrays), dtype=int)
         self._matrices: dict[int, torch.Tensor] = {}
         for size in np.unique(self._size).tolist():
             members = np.flatnonzero(self._size == size)
             self._row[members] = np.arange(len(members))
-            shape = (len(members), 3 * size, size * len(potential.columns))
-            stack = torch.empty(shape, dtype=potential.dtype)
-            for row, frame in enumerate(members):
-                atoms = slice(starts[frame], starts[frame + 1])
-                matrix = feature_jacobian(
-                    featurizer,
-                    arrays.positions[atoms],
-                    arrays.numbers[atoms].astype(np.int64),
-                    arrays.cells[frame],
-                    arrays.pbc[frame],
-                )[..., potential.columns]
-                matrix *= slope[atoms][:, None, None]
-                stack[row] = torch.from_numpy(matrix.transpose(1, 2, 0, 3).reshape(shape[1:]))
-            self._matrices[size] = stack.to(potential.device)
+            shape = (len(members), 3 * size, size * len(columns))
+            self._matrices[size] = torch.empty(shape, dtype=potential.dtype)
+        for frame in progress(range(len(arrays)), desc="derivatives of the features", unit="frame"):
+            atoms = slice(starts[frame], starts[frame + 1])
+            numbers = arrays.numbers[atoms].astype(np.int64)
+            matrix = feature_jacobian(
+                featurizer, arrays.positions[atoms], numbers, arrays.cells[frame], arrays.pbc[frame]
+            )[..., columns]
+            matrix *= slope[atoms][:, None, None]
+            target = self._matrices[int(self._size[frame])][self._row[frame]]
+            target.copy_(torch.from_numpy(matrix.transpose(1, 2, 0, 3).reshape(target.shape)))
+        self._matrices = {size: stack.to(potential.device) for size, stack in self._matrices.items()}
 
     def pull(self, gradient: torch.Tensor, frames: np.ndarray) -> torch.Tensor:
         """See `Derivatives`."""
@@ -133,19 +148,19 @@ class LoopDerivatives:
     """Neighbours are looked up, and sums over them taken, whenever a batch needs them; nothing is kept."""
 
     def __init__(self, potential: Potential, arrays: SplitArrays) -> None:
-        self._featurizer, self._columns = GMPFeaturizer(potential.gmp), potential.columns
-        self._slope, self._arrays, self._starts = _slope(potential, arrays), arrays, _starts(arrays)
+        self._featurizer, self._potential = GMPFeaturizer(potential.gmp), potential
+        self._arrays, self._starts = arrays, _starts(arrays)
 
     def pull(self, gradient: torch.Tensor, frames: np.ndarray) -> torch.Tensor:
         """See `Derivatives`."""
         from hpopt_lib.gmp.differentiable import LinkedFeatures
 
         linked: LinkedFeatures = LinkedFeatures(self._featurizer, structures_of(self._arrays, frames))
-        spans = [np.arange(self._starts[k], self._starts[k + 1]) for k in frames]
-        slope = torch.from_numpy(self._slope[np.concatenate(spans)])
+        atoms = np.concatenate([np.arange(self._starts[k], self._starts[k + 1]) for k in frames])
+        slope = torch.from_numpy(_slope(self._potential, self._arrays.features[atoms]))
         raw = gradient.to("cpu", torch.float64) * slope
         wide = raw.new_zeros(len(raw), self._featurizer.settings.num_features)
-        wide = wide.index_copy(1, torch.from_numpy(self._columns), raw)
+        wide = wide.index_copy(1, torch.from_numpy(self._potential.columns), raw)
         return linked.pull(wide).to(gradient.device, gradient.dtype)
 
 
@@ -171,6 +186,6 @@ def _starts(arrays: SplitArrays) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(arrays.n_atoms.astype(np.int64))])
 
 
-def _slope(potential: Potential, arrays: SplitArrays) -> np.ndarray:
+def _slope(potential: Potential, features: np.ndarray) -> np.ndarray:
     """Derivative of the network's inputs with respect to the raw features, (n_atoms, n_columns)."""
-    return potential.scaler.select(potential.columns).slope(arrays.features[:, potential.columns])
+    return potential.scaler.select(potential.columns).slope(features[:, potential.columns])

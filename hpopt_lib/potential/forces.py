@@ -20,7 +20,6 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.backends import have_numba
 from hpopt_lib.metrics import efwt, force_metrics
 from hpopt_lib.potential.derivatives import (
-    MATRIX_MB,
     Derivatives,
     LoopDerivatives,
     derivatives_of,
@@ -124,7 +123,7 @@ class ForceTerm:
     train, validation : SplitArrays
     loss : torch.nn.Module
         Of differences without unit.
-    matrix_mb : float
+    matrix_mb : float, optional
         See `hpopt_lib.potential.derivatives.derivatives_of`.
 
     Attributes
@@ -145,7 +144,7 @@ class ForceTerm:
         validation: SplitArrays,
         loss: torch.nn.Module,
         *,
-        matrix_mb: float = MATRIX_MB,
+        matrix_mb: float | None = None,
     ) -> None:
         check_forces(train, validation)
         self.potential, self._loss, self._validation = potential, loss, validation

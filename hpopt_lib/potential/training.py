@@ -80,6 +80,7 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     device: str = "cpu",
+    matrix_mb: float | None = None,
 ) -> TrainResult:
     """Train one potential.
 
@@ -95,6 +96,9 @@ def train(
         exception from it ends the training, which is how a trial is pruned.
     device : str
         Where PyTorch computes, such as ``cpu`` or ``cuda``.
+    matrix_mb : float, optional
+        Memory in MB that the derivatives of one split's features may take, see
+        `hpopt_lib.potential.derivatives`; used with a force weight only.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def train(
     TrainingDivergedError
         When the loss is no longer finite.
     """
-    training = Training(data, settings, seed=seed, device=device)
+    training = Training(data, settings, seed=seed, device=device, matrix_mb=matrix_mb)
     for record in training:
         if on_epoch is not None:
             on_epoch(training.epoch, record)
@@ -121,6 +125,8 @@ class Training:
     settings : TrainSettings
     seed : int
     device : str
+    matrix_mb : float, optional
+        See `train`.
 
     Attributes
     ----------
@@ -136,7 +142,15 @@ class Training:
     ...     print(training.epoch, record["validation_energy_mae_mev_per_atom"])
     """
 
-    def __init__(self, data: Dataset, settings: TrainSettings, *, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        device: str = "cpu",
+        matrix_mb: float | None = None,
+    ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
         columns = feature_columns(data.gmp, settings)
         n_atoms = data.train.n_atoms.astype(np.int64)
@@ -169,7 +183,9 @@ class Training:
         self._loss = _loss(settings)
         self._forces = None
         if settings.force_weight > 0:
-            self._forces = ForceTerm(self.potential, data.train, data.validation, self._loss)
+            self._forces = ForceTerm(
+                self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb
+            )
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )

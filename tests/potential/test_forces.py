@@ -15,6 +15,7 @@ from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.metrics import force_metrics
 from hpopt_lib.potential import derivatives, forces
+from hpopt_lib.potential.batched import Member, groups, train_many
 from hpopt_lib.potential.calculator import HpoptCalculator
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
 from hpopt_lib.potential.dataset import Dataset
@@ -127,11 +128,22 @@ def test_matrices_and_loops_give_the_same(mixed, monkeypatch):
     potential, arrays = matrices.potential, mixed.train
     assert isinstance(derivatives_of(potential, arrays), MatrixDerivatives)
     assert isinstance(derivatives_of(potential, arrays, matrix_mb=0.01), LoopDerivatives)
-    monkeypatch.setattr(forces, "derivatives_of", lambda p, a, **_: LoopDerivatives(p, a))
-    loops = train(mixed, settings, seed=1)
+    monkeypatch.setenv("HPOPT_MATRIX_MB", "0.01")
+    assert isinstance(derivatives_of(potential, arrays), LoopDerivatives)
+    monkeypatch.setenv("HPOPT_MATRIX_MB", "much")
+    with pytest.raises(HpoptError, match="HPOPT_MATRIX_MB: 'much' is not a number; give megabytes"):
+        derivatives_of(potential, arrays)
+    loops = train(mixed, settings, seed=1, matrix_mb=0.0)
     assert torch.allclose(weights(matrices), weights(loops), rtol=1e-8, atol=1e-10)
     for one, other in zip(matrices.history, loops.history):
         assert one[FORCES] == pytest.approx(other[FORCES], rel=1e-8)
+
+
+def test_trainings_on_forces_are_not_stacked(ethanol):
+    members = [Member(replace(SETTINGS, epochs=1), seed) for seed in (0, 1)]
+    assert groups(members) == [[0], [1]]
+    for member, result in zip(members, train_many(ethanol, members)):
+        assert result.history == train(ethanol, member.settings, seed=member.seed).history
 
 
 def test_only_free_atoms_count(mixed):
