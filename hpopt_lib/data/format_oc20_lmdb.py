@@ -45,7 +45,7 @@ def read_oc20_lmdb(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
 
     for file in lmdb_files(path, ".lmdb"):
         with open_lmdb(file) as transaction:
-            for number, value in numbered_entries(transaction):
+            for number, value in numbered_entries(transaction, file):
                 where = f"{file}: entry {number}"
                 try:
                     fields = load_graph(value)

@@ -72,17 +72,10 @@ def _plain(dtype: object) -> np.dtype:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Old pickles write bytes as text in latin1."""
+    """Pickles of protocol 2 hold bytes as text in latin1 (and no bytes as a call of ``bytes``)."""
     if encoding not in ("latin1", "latin-1"):
         raise UnpicklingError(f"bytes in {encoding!r}")
     return text.encode("latin1")
-
-
-def _bare(cls: type, _base: type, _state: Any) -> Any:
-    """Old pickles make objects with ``copyreg._reconstructor``."""
-    if cls is not Graph:
-        raise UnpicklingError("an object of an unknown kind")
-    return Graph()
 
 
 #: Stands for the class ``numpy.ndarray``, which a pickle passes on but need not call.
@@ -97,10 +90,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): NDARRAY,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
-    ("copyreg", "_reconstructor"): _bare,
-    ("builtins", "object"): None,
-    ("copy_reg", "_reconstructor"): _bare,
-    ("__builtin__", "object"): None,
+    ("__builtin__", "bytes"): lambda: b"",
     **{(f"{core}.multiarray", "_reconstruct"): _array for core in _CORES},
     **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _from_buffer for core in _CORES},
