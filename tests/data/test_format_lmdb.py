@@ -59,6 +59,12 @@ def test_is2re_entries_are_the_two_ends_of_a_relaxation(tmp_path):
     assert read[1].positions == pytest.approx(frames[0].positions + 0.1, abs=1e-5)
     assert source.record()["energy"] == "adsorption"
     refused(path, "reference_energy: missing, so there is no raw energy", trust_pickle=True, energy="raw")
+    first = write_oc20_lmdb(tmp_path / "f.lmdb", frames, task="is2re", pos_relaxed=None)
+    assert [a.info["state"] for a in FrameSource(first, trust_pickle=True)] == ["initial"] * 3
+    last = write_oc20_lmdb(tmp_path / "l.lmdb", frames, task="is2re", y_init=None)
+    assert [a.info["state"] for a in FrameSource(last, trust_pickle=True)] == ["relaxed"] * 3
+    neither = write_oc20_lmdb(tmp_path / "n.lmdb", frames, task="is2re", y_init=None, pos_relaxed=None)
+    refused(neither, "n.lmdb: entry 0: pos_relaxed: missing", trust_pickle=True)
     test_set = write_oc20_lmdb(tmp_path / "t.lmdb", frames, task="is2re", y_relaxed=None, y_init=None)
     refused(test_set, "t.lmdb: entry 0: energy: none of y_relaxed, y and energy", trust_pickle=True)
 
