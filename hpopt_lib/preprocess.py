@@ -182,6 +182,8 @@ def preprocess(
                 frames = _distinct(source, seen, options.duplicates, entry, inputs, index)
                 shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
                 for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
+                    if not entry["n_shards"]:
+                        _check_energy_kind(splits, source.record()["energy"], item)
                     entry["n_shards"] += 1
                     entry["n_frames"] += len(shard)
                     entry["n_atoms"] += int(shard.n_atoms.sum())
@@ -192,7 +194,6 @@ def preprocess(
                         train.update(composition(shard.numbers, shard.n_atoms), shard.energy)
                 _check_forces(entry, item)
                 entry["input"] = source.record()
-                _check_energy_kind(splits, entry, item)
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
                         f"{item.path}: frames: one only, references need at least 2",
@@ -245,9 +246,8 @@ def _source(item: Input, options: ReadOptions) -> FrameSource:
     )  # fmt: skip
 
 
-def _check_energy_kind(splits: dict[str, dict[str, Any]], entry: dict[str, Any], item: Input) -> None:
+def _check_energy_kind(splits: dict[str, dict[str, Any]], kind: str, item: Input) -> None:
     """Raw and adsorption energies are different quantities: one store holds one of them."""
-    kind = entry["input"]["energy"]
     for split, other in splits.items():
         if UNKNOWN_ENERGIES not in (kind, other["input"]["energy"]) and kind != other["input"]["energy"]:
             raise HpoptError(

@@ -80,7 +80,7 @@ def read_aselmdb(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
 
 def _rows(file: Path) -> Generator[tuple[int, bytes], None, None]:
     with open_lmdb(file) as transaction:
-        yield from numbered_entries(transaction)
+        yield from numbered_entries(transaction, file)
 
 
 def _frame(row: Any) -> Atoms:

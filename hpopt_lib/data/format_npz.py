@@ -5,8 +5,9 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -59,7 +60,7 @@ def _read(path: Path, keys: tuple[str, str, str, str]) -> Iterator[Atoms]:
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
         raise damaged(path, error) from error
-    with archive:
+    with archive, ExitStack() as opened:
         members = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [key for key in (number_key, position_key, energy_key) if key not in members]
         if missing:
@@ -68,11 +69,11 @@ def _read(path: Path, keys: tuple[str, str, str, str]) -> Iterator[Atoms]:
                 remedy=f"MD17 has {', '.join(KEYS['md17'])}; rMD17 has {', '.join(KEYS['rmd17'])}",
             )
         try:
-            numbers = _ArrayRows(archive, number_key, path).whole().astype(int).ravel()
+            rows = {key: _ArrayRows(archive, key, path, opened) for key in keys if key in members}
+            numbers = rows[number_key].whole().astype(int).ravel()
             n_atoms = len(numbers)
-            energies = _ArrayRows(archive, energy_key, path).whole().ravel()
-            positions = _ArrayRows(archive, position_key, path)
-            forces = _ArrayRows(archive, force_key, path) if force_key in members else None
+            energies = rows[energy_key].whole().ravel()
+            positions, forces = rows[position_key], rows.get(force_key)
             for array in (positions, forces):
                 if array is not None and array.shape != (len(energies), n_atoms, 3):
                     raise HpoptError(
@@ -92,13 +93,16 @@ def _read(path: Path, keys: tuple[str, str, str, str]) -> Iterator[Atoms]:
 
 
 class _ArrayRows:
-    """One array in an .npz, read row after row: numpy.load would hold the whole of it."""
+    """One array in an .npz, read row after row: numpy.load would hold the whole of it.
 
-    def __init__(self, archive: zipfile.ZipFile, key: str, path: Path) -> None:
+    An array in Fortran order has no rows that lie together; only such a one is held in memory.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, key: str, path: Path, opened: ExitStack) -> None:
         from numpy.lib import format as npy
 
         self.key = key
-        self._stream: BinaryIO = archive.open(f"{key}.npy")  # type: ignore[assignment]
+        self._stream = opened.enter_context(archive.open(f"{key}.npy"))
         read_header = (
             npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
         )
@@ -108,8 +112,7 @@ class _ArrayRows:
                 f"{path}: {key}: holds {self.dtype}, not numbers",
                 remedy="such files are not read; convert it",
             )
-        if fortran and len(self.shape) > 1:
-            raise HpoptError(f"{path}: {key}: in Fortran order", remedy="save it with numpy in C order")
+        self._rows = iter(self.whole("F")) if fortran and len(self.shape) > 1 else None
 
     def _take(self, count: int) -> np.ndarray:
         wanted = count * self.dtype.itemsize
@@ -118,10 +121,12 @@ class _ArrayRows:
             raise EOFError(f"{self.key} ends too early")
         return np.frombuffer(data, self.dtype).astype(float)
 
-    def whole(self) -> np.ndarray:
+    def whole(self, order: Literal["C", "F"] = "C") -> np.ndarray:
         """The array, as float64."""
-        return self._take(int(np.prod(self.shape))).reshape(self.shape)
+        return self._take(int(np.prod(self.shape))).reshape(self.shape, order=order)
 
     def next_row(self) -> np.ndarray:
         """The next entry along the first axis, as float64."""
+        if self._rows is not None:
+            return next(self._rows)
         return self._take(int(np.prod(self.shape[1:]))).reshape(self.shape[1:])

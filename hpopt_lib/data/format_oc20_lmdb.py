@@ -28,8 +28,9 @@ def read_oc20_lmdb(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
     """Frames of one LMDB or of all in a folder.
 
     An S2EF entry is one frame. An IS2RE entry is two, the initial structure with ``y_init`` and the relaxed
-    one with ``y_relaxed``, both adsorption energies and without forces, under one ``system_id``. Whether S2EF
-    energies are raw or adsorption energies depends on how the file was made, and it does not say.
+    one with ``y_relaxed``, both adsorption energies and without forces, under one ``system_id``; one of
+    them where the other lacks its energy or positions. Whether S2EF energies are raw or adsorption energies
+    depends on how the file was made, and it does not say.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def read_oc20_lmdb(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
 
     for file in lmdb_files(path, ".lmdb"):
         with open_lmdb(file) as transaction:
-            for number, value in numbered_entries(transaction):
+            for number, value in numbered_entries(transaction, file):
                 where = f"{file}: entry {number}"
                 try:
                     fields = load_graph(value)
@@ -60,12 +61,13 @@ def read_oc20_lmdb(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
 
 def _frames(fields: dict[str, Any], where: str) -> Iterator[Atoms]:
     if fields.get("y_relaxed") is not None:
-        relaxed = _need(fields, "pos_relaxed", where)
-        ends = [("relaxed", relaxed, fields["y_relaxed"])]
-        if fields.get("y_init") is not None:
-            ends.insert(0, ("initial", _need(fields, "pos", where), fields["y_init"]))
-        for frame, (state, positions, energy) in enumerate(ends):
-            atoms = _atoms(fields, positions, {"energy": _number(energy, where, f"energy {state}")}, where)
+        pairs = {"initial": ("pos", "y_init"), "relaxed": ("pos_relaxed", "y_relaxed")}
+        whole = {s: k for s, k in pairs.items() if all(fields.get(key) is not None for key in k)}
+        if not whole:
+            _need(fields, "pos_relaxed", where)
+        for frame, (state, (position_key, energy_key)) in enumerate(whole.items()):
+            end = {"energy": _number(fields[energy_key], where, energy_key)}
+            atoms = _atoms(fields, fields[position_key], end, where)
             atoms.info |= {"frame": frame, "state": state, "energy_kind": "adsorption"}
             yield atoms
         return

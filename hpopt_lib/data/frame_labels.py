@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.formula import Formula
 
 from hpopt_lib.errors import HpoptError
@@ -65,11 +67,10 @@ def set_labels(atoms: Atoms, *, where: str, default_system: str, source: str) ->
         info["reference_energy"] = float(atoms.calc.results["energy"]) - float(adsorption)  # type: ignore[arg-type]
     if "reference_energy" in info:  # beside a reference stands the total energy
         info.setdefault("energy_kind", "raw")
-    adsorbed = atoms.get_tags() == ADSORBATE_TAG
+    numbers, adsorbed = atoms.numbers.astype(np.int64), atoms.get_tags() == ADSORBATE_TAG
     if adsorbed.any():
-        info.setdefault("adsorbate", _formula(atoms.numbers[adsorbed]).format("hill"))
-    rest = _formula(atoms.numbers[~adsorbed])
-    info.setdefault("composition", (rest.reduce()[0] if atoms.pbc.any() else rest).format("hill"))
+        info.setdefault("adsorbate", _formula(numbers[adsorbed].tobytes(), False))
+    info.setdefault("composition", _formula(numbers[~adsorbed].tobytes(), bool(atoms.pbc.any())))
 
 
 def choose_energy(atoms: Atoms, wanted: str | None, *, where: str) -> str | None:
@@ -124,5 +125,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(float(value))
 
 
-def _formula(numbers: np.ndarray) -> Formula:
-    return Formula.from_list(list(Atoms(numbers).symbols))
+@lru_cache(maxsize=4096)
+def _formula(numbers: bytes, reduced: bool) -> str:
+    """Formula in Hill's order; frames of one system ask for the same one again and again."""
+    formula = Formula.from_list([chemical_symbols[z] for z in np.frombuffer(numbers, np.int64)])
+    return (formula.reduce()[0] if reduced else formula).format("hill")

@@ -12,6 +12,8 @@ from hpopt_lib.errors import HpoptError
 
 #: First bytes of a pickle of protocol 2 or later, and of zlib data.
 PICKLE, ZLIB = b"\x80", b"\x78"
+#: Numbers of entries are consecutive but for deleted ones.
+MAX_GAP = 1_000_000
 
 
 def lmdb_files(path: Path, ending: str) -> list[Path]:
@@ -56,18 +58,28 @@ def open_lmdb(path: Path) -> Iterator[Any]:
         env.close()
 
 
-def numbered_entries(transaction: Any) -> Iterator[tuple[int, bytes]]:
+def numbered_entries(transaction: Any, path: Path) -> Iterator[tuple[int, bytes]]:
     """Number and value of the entries whose keys are decimal numbers, counting up; gaps are passed over.
 
     Keys are in the order of text (1, 10, 2); memory stays constant because no list of them is made.
+
+    Raises
+    ------
+    HpoptError
+        When the numbers lie too far apart to be those of entries.
     """
     left = sum(key.isdigit() for (key,) in _keys(transaction))
-    number = 0
+    number = last = 0
     while left:
         value = transaction.get(str(number).encode())
         if value is not None:
-            left -= 1
+            left, last = left - 1, number
             yield number, value
+        elif number - last > MAX_GAP:
+            raise HpoptError(
+                f"{path}: keys: {left} entries have numbers beyond {number} or with leading zeros",
+                remedy="the file is damaged or of another format; make or download it again",
+            )
         number += 1
 
 

@@ -2,8 +2,9 @@
 
 A pickle is a program: loading one may run any code. The graphs are read only when the user says that the
 file is trusted, and even then only the few names they need are known here; every other name is refused before
-it is imported. The names stand for functions of this module, so torch_geometric need not be installed and
-nothing that torch would load for itself is loaded.
+it is imported. Each name stands for a function of this module that makes NumPy arrays, so torch_geometric
+need not be installed and nothing of torch runs (`torch.load` could be made to run code by tensors in the old
+format, even with ``weights_only``, before torch 2.6).
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from pickle import Unpickler, UnpicklingError
 from typing import Any
 
 import numpy as np
+
+from hpopt_lib.data.torch_storage import STORAGE_DTYPES, Storage, tensor_of
+
+#: First number in the bytes of a storage, and the version of their format.
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 class Graph:
@@ -35,19 +41,18 @@ class Graph:
         return {key: value for key, value in found.items() if not key.startswith("_")}
 
 
-def _storage_from_bytes(data: bytes) -> Any:
-    """What ``torch.storage._load_from_bytes`` does, but with tensors alone allowed inside."""
-    import torch
-
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-
-
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_rest: Any) -> Any:
-    import torch
-
-    if not isinstance(storage, torch.storage.TypedStorage):
-        raise UnpicklingError("a tensor without numbers")
-    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
+def _storage_from_bytes(data: bytes) -> Storage:
+    """What ``torch.storage._load_from_bytes`` gives for the numbers of one tensor."""
+    stream = io.BytesIO(data)
+    if (_StorageUnpickler(stream).load(), _StorageUnpickler(stream).load()) != (_MAGIC, _VERSION):
+        raise UnpicklingError("numbers of a tensor in an unknown format")
+    _StorageUnpickler(stream).load()  # sizes of C types on the machine that wrote it
+    storage = _StorageUnpickler(stream).load()
+    keys = _StorageUnpickler(stream).load()
+    if not isinstance(storage, Storage) or keys != [storage.key]:
+        raise UnpicklingError("numbers of a tensor in an unknown format")
+    storage.read(stream)
+    return storage
 
 
 def _array(subtype: object, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
@@ -72,17 +77,10 @@ def _plain(dtype: object) -> np.dtype:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Old pickles write bytes as text in latin1."""
+    """Pickles of protocol 2 hold bytes as text in latin1 (and no bytes as a call of ``bytes``)."""
     if encoding not in ("latin1", "latin-1"):
         raise UnpicklingError(f"bytes in {encoding!r}")
     return text.encode("latin1")
-
-
-def _bare(cls: type, _base: type, _state: Any) -> Any:
-    """Old pickles make objects with ``copyreg._reconstructor``."""
-    if cls is not Graph:
-        raise UnpicklingError("an object of an unknown kind")
-    return Graph()
 
 
 #: Stands for the class ``numpy.ndarray``, which a pickle passes on but need not call.
@@ -90,34 +88,48 @@ NDARRAY = "numpy.ndarray"
 _CORES = ("numpy.core", "numpy._core")
 #: Everything that a pickle may name, besides torch_geometric.
 ALLOWED: dict[tuple[str, str], Any] = {
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor"): tensor_of,
+    ("torch._utils", "_rebuild_tensor_v2"): tensor_of,
     ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
     ("collections", "OrderedDict"): dict,
     ("numpy", "ndarray"): NDARRAY,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
-    ("copyreg", "_reconstructor"): _bare,
-    ("builtins", "object"): None,
-    ("copy_reg", "_reconstructor"): _bare,
-    ("__builtin__", "object"): None,
+    ("__builtin__", "bytes"): lambda: b"",
     **{(f"{core}.multiarray", "_reconstruct"): _array for core in _CORES},
     **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _from_buffer for core in _CORES},
 }
 
 
-class _GraphUnpickler(Unpickler):
+class _Restricted(Unpickler):
+    allowed: dict[tuple[str, str], Any] = {}
+
     def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "torch_geometric":
-            return Graph
         try:
-            return ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
             raise UnpicklingError(f"it asks for {module}.{name}, which no graph needs: refused") from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise UnpicklingError("it refers to something outside of itself: refused")
+
+
+class _GraphUnpickler(_Restricted):
+    allowed = ALLOWED
+
+    def find_class(self, module: str, name: str) -> Any:
+        return Graph if module.partition(".")[0] == "torch_geometric" else super().find_class(module, name)
+
+
+class _StorageUnpickler(_Restricted):
+    allowed = {("torch", name): name for name in STORAGE_DTYPES}
+
+    def persistent_load(self, pid: Any) -> Storage:
+        kind, name, key, _device, count, *view = pid
+        if kind != "storage" or name not in STORAGE_DTYPES or any(part is not None for part in view):
+            raise UnpicklingError("numbers of a tensor of an unknown kind")
+        return Storage(name, key, int(count))
 
 
 def load_graph(data: bytes) -> dict[str, Any]:
@@ -133,13 +145,10 @@ def load_graph(data: bytes) -> dict[str, Any]:
     ValueError
         When the pickle is damaged, holds something else, or names anything that is not needed for that.
     """
-    import torch
-
     try:
         graph = _GraphUnpickler(io.BytesIO(data)).load()
         if not isinstance(graph, Graph):
             raise UnpicklingError(f"a {type(graph).__name__}, not a graph of torch_geometric")
-        found = graph.fields()
-        return {key: v.numpy() if isinstance(v, torch.Tensor) else v for key, v in found.items()}
+        return graph.fields()
     except Exception as error:  # damaged pickles raise whatever they like
         raise ValueError(f"pickle: {str(error) or type(error).__name__}") from error
