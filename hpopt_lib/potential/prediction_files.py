@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def write_predictions(
     counts = {}
     with atomic_path(path, overwrite=overwrite) as temporary, Store.open(store) as opened:
         layout = Layout.of(opened, splits=splits, oc20=oc20, all_atoms=all_atoms)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(temporary, "w") as archive:
             for name, split in layout.splits.items():
                 chosen = chosen_frames(opened.header["splits"][split]["n_frames"], frames)
                 shards = predicted_shards(model, store, split, chosen, processes=processes)
@@ -155,7 +155,7 @@ def _write_split(
     energy_scale = PER_EV[layout.energy_unit]
     force_scale = energy_scale / PER_ANGSTROM[layout.length_unit]
     energies = []
-    with archive.open(f"{name}_forces.npy", "w", force_zip64=True) as stream:
+    with _member(archive, f"{name}_forces") as stream:
         shape = (int(counts.sum()), 3)
         header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
@@ -204,6 +204,12 @@ def refuse_repeated(ids: Sequence[str], where: str) -> None:
         seen.add(name)
 
 
+def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
+    member = zipfile.ZipInfo(f"{key}.npy")  # without the time, so that the same predictions give the same bytes
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return archive.open(member, "w", force_zip64=True)
+
+
 def _write(archive: zipfile.ZipFile, key: str, array: np.ndarray) -> None:
-    with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+    with _member(archive, key) as stream:
         np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
