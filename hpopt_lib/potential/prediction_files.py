@@ -205,7 +205,9 @@ def refuse_repeated(ids: Sequence[str], where: str) -> None:
 
 
 def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
-    member = zipfile.ZipInfo(f"{key}.npy")  # without the time, so that the same predictions give the same bytes
+    member = zipfile.ZipInfo(
+        f"{key}.npy"
+    )  # without the time, so that the same predictions give the same bytes
     member.compress_type = zipfile.ZIP_DEFLATED
     return archive.open(member, "w", force_zip64=True)
 

@@ -117,7 +117,9 @@ def test_a_submission_is_what_the_calculator_says(submission, model):
         names = {f"{split}_{key}" for split in SPLITS for key in ("ids", "energy", "forces", "chunk_idx")}
         assert set(archive.files) == names
         for split in SPLITS:
-            assert archive[f"{split}_ids"].dtype.kind == "U" and archive[f"{split}_chunk_idx"].dtype.kind == "i"
+            assert (
+                archive[f"{split}_ids"].dtype.kind == "U" and archive[f"{split}_chunk_idx"].dtype.kind == "i"
+            )
             assert archive[f"{split}_energy"].dtype == archive[f"{split}_forces"].dtype == np.float32
     for split in SPLITS:
         found, frames = by_id(submission, split), frames_of(f"val_{split}")
