@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,11 @@ def score(arrays: SplitArrays, predicted_ev: np.ndarray, baselines: dict[str, np
 
 
 def evaluate(
-    potential: Potential, store: Store, splits: Iterable[str] | None = None
+    potential: Potential,
+    store: Store,
+    splits: Iterable[str] | None = None,
+    *,
+    read: Callable[[Store, str], SplitArrays] = Store.read,
 ) -> dict[str, dict[str, Any]]:
     """Score a potential on splits of a store.
 
@@ -80,6 +84,8 @@ def evaluate(
         With the featurisation that the potential was trained on.
     splits : iterable of str, optional
         All splits but the training split by default.
+    read : callable
+        Reads a split of the store with the features that the potential takes.
 
     Returns
     -------
@@ -101,7 +107,7 @@ def evaluate(
     train = store.read(store.train_split)
     results = {}
     for split in splits if splits is not None else store.validation_splits():
-        arrays = store.read(store.check_split(split))
+        arrays = read(store, store.check_split(split))
         results[split] = score(
             arrays, potential.predict(arrays), baseline_energies(train, store.reference, arrays)
         )

@@ -77,6 +77,7 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     device: str = "cpu",
+    training: Callable[..., Any] | None = None,
 ) -> TrainResult:
     """Train one potential.
 
@@ -92,6 +93,8 @@ def train(
         exception from it ends the training, which is how a trial is pruned.
     device : str
         Where PyTorch computes, such as ``cpu`` or ``cuda``.
+    training : callable, optional
+        What to train with instead of :class:`Training`, see `hpopt_lib.tuning.backends.TrainingBackend`.
 
     Returns
     -------
@@ -102,11 +105,11 @@ def train(
     TrainingDivergedError
         When the loss is no longer finite.
     """
-    training = Training(data, settings, seed=seed, device=device)
-    for record in training:
+    run = (training or Training)(data, settings, seed=seed, device=device)
+    for record in run:
         if on_epoch is not None:
-            on_epoch(training.epoch, record)
-    return training.result()
+            on_epoch(run.epoch, record)
+    return run.result()
 
 
 class Training:

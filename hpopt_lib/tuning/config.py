@@ -13,6 +13,7 @@ from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import make_pruner, make_sampler
 from hpopt_lib.tuning.space import SearchSpace, parse_space
@@ -49,6 +50,8 @@ class StudyConfig:
         Number of training frames; all when None.
     metric : str
         Name of the objective, with its unit.
+    backend : str
+        What trains, see `hpopt_lib.tuning.backends`.
     """
 
     store: str
@@ -61,6 +64,7 @@ class StudyConfig:
     repeats: int = 1
     n_train: int | None = None
     metric: str = METRIC
+    backend: str = DEFAULT
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -79,10 +83,9 @@ class StudyConfig:
         HpoptError
             When the store does not fit the study: its splits, frames or feature columns.
         """
-        data = Dataset.from_store(
-            Store.open(self.store), validation=self.validation, n_train=self.n_train, seed=self.seed
-        )
-        space = self.search_space()
+        store, backend, space = Store.open(self.store), training_backend(self.backend), self.search_space()
+        data = Dataset.from_store(store, validation=self.validation, n_train=self.n_train, seed=self.seed)
+        backend.check_space(space)
         for name in ("max_order", "num_sigmas"):
             if (largest := space.largest(name)) is not None:
                 try:
@@ -92,7 +95,7 @@ class StudyConfig:
                         f"search space: {error.problem}",
                         remedy=f"lower it in the space file or pass --set {name}=VALUE",
                     ) from error
-        return data
+        return backend.dataset(data, store, self.validation)
 
 
 def study_config(study: optuna.Study) -> StudyConfig:

@@ -18,6 +18,7 @@ from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import train
 from hpopt_lib.progress import progress
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.objective import training_seed
 
@@ -82,13 +83,13 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     }
     if done is not None and all(done.get(key) == value for key, value in identity.items()):
         return done
-    store, data = Store.open(config.store), config.dataset()
+    store, data, backend = Store.open(config.store), config.dataset(), training_backend(config.backend)
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
     runs = []
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
         seed = training_seed(config.seed, -1, k)
-        result = train(data, settings, seed=seed)
+        result = train(data, settings, seed=seed, training=backend.training)
         extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
         result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
         runs.append(
@@ -99,7 +100,7 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
                 "history": result.history,
             }
         )
-        for split, metrics in evaluate(result.potential, store).items():
+        for split, metrics in evaluate(result.potential, store, read=backend.read).items():
             splits[split].append(metrics)
     record = {
         **identity,

@@ -59,6 +59,8 @@ class Objective:
         Gives the path of a trial's checkpoint by the number of its first attempt.
     device : str
         Where PyTorch computes.
+    training : callable
+        See `hpopt_lib.tuning.backends.TrainingBackend`.
     on_result : callable, optional
         Called with the trial and the history of its last training before its result is told.
     """
@@ -71,6 +73,7 @@ class Objective:
     stops: Interrupts = field(default_factory=Interrupts)
     checkpoint: Callable[[int], Path] | None = None
     device: str = "cpu"
+    training: Callable[..., Any] = Training
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -123,7 +126,7 @@ class _Attempt:
         import optuna
 
         seed = training_seed(self.of.seed, self.root, repeat)
-        training = Training(self.of.data, self.settings, seed=seed, device=self.of.device)
+        training = self.of.training(self.of.data, self.settings, seed=seed, device=self.of.device)
         if state is not None:
             training.restore(state)
             for record in training.history:

@@ -13,6 +13,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
 from hpopt_lib.tuning.attributes import set_user_attrs
+from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import TRIALS, WORKERS, finished, join_study
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import Janitor, backend_of, checkpoint_path, root_number
@@ -98,6 +99,7 @@ class Worker:
             stops=stops,
             checkpoint=self._checkpoint if self.janitor.files is not None else None,
             device=self.device,
+            training=training_backend(config.backend).training,
             on_result=options.on_result,
         )
         self.earlier = len(self.study.get_trials(deepcopy=False))
