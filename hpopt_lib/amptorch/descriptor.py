@@ -1,6 +1,6 @@
 """AMPtorch's own Gaussian multipole descriptor on the settings and densities of a feature store.
 
-Of the forms that upstream's `GMPOrderNorm` has, only the squared one with solid harmonics has right derivatives,
+Of the forms of upstream's `GMPOrderNorm`, only the squared one with solid harmonics has right derivatives,
 and its cutoff is sharp. So the features are the squares of ours, apart from the switching function.
 """
 
