@@ -95,7 +95,18 @@ def test_no_pickle_in_the_package():
 
 
 def test_stations_import_only_from_stations_before_them():
-    order = ["quantities", "data", "gmp", "store", "potential", "amptorch", "tuning", "cluster", "report", "cli"]
+    order = [
+        "quantities",
+        "data",
+        "gmp",
+        "store",
+        "potential",
+        "amptorch",
+        "tuning",
+        "cluster",
+        "report",
+        "cli",
+    ]
     station = {
         **dict.fromkeys(("errors", "files", "progress", "units", "metrics"), "quantities"),
         **dict.fromkeys(("scaling", "references", "featurise", "preprocess", "workspace"), "store"),

@@ -1,8 +1,8 @@
 """Read pickles of AMPtorch with a list of what may occur in them; the one module of the station that pickles.
 
-Unpickling in general runs whatever code a file names. Here only tensors, arrays, plain containers and the
-attributes of AMPtorch's and torch_geometric's objects are rebuilt; anything else is refused. That narrows what
-a hostile file can do and is no proof against all of it, so callers ask for ``trust_pickle`` all the same.
+Unpickling in general runs whatever code a file names. Here only tensors, arrays, plain containers and
+the attributes of AMPtorch's and torch_geometric's objects are rebuilt; anything else is refused. That narrows
+what a hostile file can do and is no proof against all of it, so callers ask for ``trust_pickle`` all the same.
 """
 
 from __future__ import annotations

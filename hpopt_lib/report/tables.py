@@ -14,6 +14,8 @@ from hpopt_lib.report.study_data import (
     parameter_names,
     trial_rows,
 )
+from hpopt_lib.tuning.ampopt import IMPORTED
+from hpopt_lib.tuning.backends import DEFAULT as BACKEND
 from hpopt_lib.tuning.config import CONFIG, study_config
 from hpopt_lib.tuning.manage import trial_states
 
@@ -234,8 +236,11 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
             "repeats in a trial": config.repeats,
             "seed": config.seed,
             "fixed hyperparameters": fixed,
+            **({"backend": config.backend} if config.backend != BACKEND else {}),
         }
         rows += [{"setting": name, "value": str(value)} for name, value in settings.items()]
+    if origin := study.user_attrs.get(IMPORTED):
+        rows.append({"setting": "imported", "value": f"from {origin['from']}, not comparable with ours"})
     return rows
 
 
