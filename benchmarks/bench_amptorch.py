@@ -127,8 +127,8 @@ def main() -> None:
     shown = ", ".join(f"{key} {SETTINGS.to_dict()[key]}" for key in varied)
     text = [
         "## Both backends on the same data and hyperparameters",
-        f"{datetime.date.today()}, commit {commit()}, AMPtorch {COMMIT[:7]}, `python {shlex.join(sys.argv)}`\n\n"
-        f"{machine()}",
+        f"{datetime.date.today()}, commit {commit()}, AMPtorch {COMMIT[:7]}, "
+        f"`python {shlex.join(sys.argv)}`\n\n{machine()}",
         f"Hyperparameters: {shown}. Widths, orders, cutoff and densities are those of the store; AMPtorch's "
         "features are squared and its cutoff is sharp. One thread; seconds are CPU times, those for features "
         "of the training frames.",

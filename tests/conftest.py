@@ -54,6 +54,13 @@ def _shared() -> str | None:
     )
 
 
+def _amptorch() -> str | None:
+    from hpopt_lib.amptorch.compat import missing
+
+    absent = missing()
+    return f"{', '.join(absent)} not installed: run make amptorch" if absent else None
+
+
 #: What a test can ask for by name: each gives None when it is there, else the reason.
 NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": _chromium,
@@ -62,6 +69,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "tblite": _module("tblite"),
     "pyscf": _module("pyscf"),
     "shared": _shared,
+    "amptorch": _amptorch,
 }
 
 

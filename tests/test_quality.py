@@ -86,7 +86,9 @@ def test_the_search_for_places(text, shows):
 
 def test_no_pickle_in_the_package():
     calls = re.compile(r"\bimport pickle|\bpickle\.[lduP]|allow_pickle=True|torch\.load\(|joblib")
-    sources = sorted((ROOT / "hpopt_lib").rglob("*.py"))
+    # reads files of AMPtorch, after the user vouched for them, with a list of what may occur
+    restricted = {ROOT / "hpopt_lib" / "amptorch" / "pickles.py"}
+    sources = sorted({*(ROOT / "hpopt_lib").rglob("*.py")} - restricted)
     assert len(sources) > 30
     found = [
         str(path.relative_to(ROOT)) for path in sources if calls.search(path.read_text(encoding="utf-8"))

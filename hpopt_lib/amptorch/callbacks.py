@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hpopt_lib.amptorch.compat import quiet_import
 from hpopt_lib.potential.training import OBJECTIVE
 
 #: Name of the validation error in skorch's history, with its unit.
@@ -24,9 +25,10 @@ def validation_callback(error: Callable[[Any], float]) -> Any:
     skorch.callbacks.Callback
         Records `VALIDATION` in the net's history.
     """
-    from skorch.callbacks import Callback
 
-    class ValidationError(Callback):
+    base: Any = quiet_import("skorch.callbacks").Callback
+
+    class ValidationError(base):
         def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
             net.history.record(VALIDATION, error(net.module_))
 
@@ -57,12 +59,13 @@ def pruning_callback(trial: Any, *, monitor: str = VALIDATION) -> Any:
         When `monitor` is an error on training frames.
     """
     import optuna
-    from skorch.callbacks import Callback
 
     if monitor.startswith("train"):
         raise ValueError(f"monitor: {monitor!r} is measured on training frames; prune on a validation error")
 
-    class ValidationPruning(Callback):
+    base: Any = quiet_import("skorch.callbacks").Callback
+
+    class ValidationPruning(base):
         def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
             epoch = len(net.history)
             trial.report(float(net.history[-1, monitor]), step=epoch)

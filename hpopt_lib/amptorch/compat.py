@@ -46,7 +46,12 @@ SHIMS = {
 
 def missing() -> list[str]:
     """Names of the modules that AMPtorch needs and that are not installed."""
-    return [name for name in NEEDED if find_spec(name) is None]
+    return [name for name in NEEDED if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None  # a mere folder of that name has no origin
 
 
 def require() -> None:
@@ -104,21 +109,25 @@ def running(*, trust_pickle: bool = False, quiet: bool = True) -> Iterator[types
         yield amptorch
 
 
+def quiet_import(name: str) -> Any:
+    """Import a module without the warnings that it, or torch_geometric, gives while it is imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
 def _import() -> types.ModuleType:
     with contextlib.ExitStack() as stack:
-        # torch_geometric deprecates parts of itself and of torch while it is imported
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        if find_spec("torch_scatter") is None:
+        if not _installed("torch_scatter"):
             shim: Any = types.ModuleType("torch_scatter")
             shim.scatter = scatter
             stack.enter_context(_module("torch_scatter", shim))
-        skorch: Any = importlib.import_module("skorch.dataset")
+        skorch = quiet_import("skorch.dataset")
         if not hasattr(skorch, "CVSplit"):
             stack.enter_context(_patched(skorch, "CVSplit", skorch.ValidSplit))
-        amptorch = importlib.import_module("amptorch")
+        amptorch = quiet_import("amptorch")
         for name in ("trainer", "metrics", "dataset_lmdb", "ase_utils"):
-            importlib.import_module(f"amptorch.{name}")
+            quiet_import(f"amptorch.{name}")
     return amptorch
 
 

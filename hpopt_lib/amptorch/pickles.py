@@ -2,7 +2,7 @@
 
 Unpickling in general runs whatever code a file names. Here only tensors, arrays, plain containers and
 the attributes of AMPtorch's and torch_geometric's objects are rebuilt; anything else is refused. That narrows
-what a hostile file can do and is no proof against all of it, so callers ask for ``trust_pickle`` all the same.
+what a hostile file can do and is no proof against all of it, so callers still ask for ``trust_pickle``.
 """
 
 from __future__ import annotations

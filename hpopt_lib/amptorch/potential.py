@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hpopt_lib.amptorch.recipe import upstream_config
 from hpopt_lib.amptorch.trainer import batch_of
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
+from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
@@ -77,21 +79,38 @@ class AmptorchPotential:
         energy, _ = self.network(batch)
         return self._total(energy, arrays.numbers, arrays.n_atoms)
 
-    def energy_and_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
-        """Energy and forces of one structure, the derivatives of the features by AMPtorch too.
+    def energy_and_forces(self, atoms: Atoms, *, upstream: bool = False) -> tuple[float, np.ndarray]:
+        """Energy and forces of one structure.
 
         Parameters
         ----------
         atoms : ase.Atoms
+        upstream : bool
+            Take features and their derivatives from AMPtorch, which sets derivatives below 1e-5 to zero:
+            where a feature hardly varies, forces are then off by some percent. By default both come from
+            this package, whose features are the same to rounding and whose derivatives are exact.
 
         Returns
         -------
         energy : float
             Total energy in eV.
         forces : numpy.ndarray, shape (n_atoms, 3)
-            In eV/Å. AMPtorch sets derivatives of features below 1e-5 to zero, so that these are not quite the
-            derivatives of the energy; `hpopt_lib.potential.calculator.HpoptCalculator` has exact ones.
+            In eV/Å.
         """
+        if upstream:
+            return self._upstream_forces(atoms)
+        positions = torch.tensor(atoms.positions, requires_grad=True)
+        featurizer = GMPFeaturizer(replace(self.gmp, smooth_cutoff=False))
+        cell = torch.from_numpy(atoms.cell.array.copy())
+        features = featurizer.features_torch(positions, atoms.numbers, cell, atoms.pbc) ** 2
+        offset, scale = (torch.from_numpy(self.scales[name]) for name in ("offset", "scale"))
+        scaled = (features[:, torch.from_numpy(self.columns)] - offset) / scale
+        energy = self.network.model(scaled.to(self.dtype)).sum().double()
+        (gradient,) = torch.autograd.grad(energy, positions)
+        total = self._total(energy[None], atoms.numbers, np.array([len(atoms)]))
+        return float(total[0]), -gradient.numpy() * float(self.scales["std"])
+
+    def _upstream_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         with running() as amptorch, upstream_setup(self.gmp, self.columns, atoms.numbers) as setup:
             torch.set_default_dtype(torch.float64)
             to_data = amptorch.preprocessing.AtomsToData(
