@@ -223,7 +223,7 @@ def _copy_tables(address: str, copy: Path) -> None:
             here.create_all(duplicate)
             with duplicate.begin() as writer:
                 for name, table in there.tables.items():
-                    rows = connection.execute(sql.select(table)).mappings()
+                    rows = connection.execute(sql.select(*map(_all_digits, table.columns))).mappings()
                     while part := rows.fetchmany(1000):
                         writer.execute(tables[name].insert(), [dict(row) for row in part])
             duplicate.dispose()
@@ -233,6 +233,13 @@ def _copy_tables(address: str, copy: Path) -> None:
         raise HpoptError(
             f"{mask(address)}: cannot be read: {reason}", remedy="correct the address, start its server"
         ) from error
+
+
+def _all_digits(column: Any) -> Any:
+    """A column as it shall be read: of FLOAT, which old Optuna used, MySQL shows fewer digits than it has."""
+    import sqlalchemy as sql
+
+    return sql.cast(column, sql.Double).label(column.name) if isinstance(column.type, sql.Float) else column
 
 
 def _plain(column: Any) -> Any:
