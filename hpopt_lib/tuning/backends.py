@@ -25,9 +25,9 @@ class TrainingBackend:
     Attributes
     ----------
     name : str
-    training : callable
-        Makes a training from a data set, settings, ``seed`` and ``device``; it has the methods of
-        `hpopt_lib.potential.training.Training`.
+    training : callable or None
+        Makes a training from a data set, settings, ``seed`` and ``device``, with the methods of
+        `hpopt_lib.potential.training.Training`; None means that class itself.
     read : callable
         Reads a split of a store with the features that the potentials take.
     dataset : callable
@@ -41,7 +41,7 @@ class TrainingBackend:
     """
 
     name: str
-    training: Callable[..., Any]
+    training: Callable[..., Any] | None
     read: Callable[[Store, str], SplitArrays]
     dataset: Callable[[Dataset, Store, str], Dataset]
     load: Callable[[Path], Any]
@@ -59,12 +59,11 @@ def training_backend(name: str) -> TrainingBackend:
     """
     if name == DEFAULT:
         from hpopt_lib.potential.model import Potential
-        from hpopt_lib.potential.training import Training
         from hpopt_lib.store import Store
 
         return TrainingBackend(
             name,
-            training=Training,
+            training=None,
             read=Store.read,
             dataset=lambda data, store, validation: data,
             load=Potential.load,
