@@ -126,7 +126,7 @@ def main() -> None:
     varied = ("num_layers", "num_nodes", "activation", "lr", "batch_size", "loss", "schedule", "weight_decay")
     shown = ", ".join(f"{key} {SETTINGS.to_dict()[key]}" for key in varied)
     text = [
-        "## Both backends on the same data and hyperparameters",
+        "# Both backends on the same data and hyperparameters",
         f"{datetime.date.today()}, commit {commit()}, AMPtorch {COMMIT[:7]}, "
         f"`python {shlex.join(sys.argv)}`\n\n{machine()}",
         f"Hyperparameters: {shown}. Widths, orders, cutoff and densities are those of the store; AMPtorch's "
