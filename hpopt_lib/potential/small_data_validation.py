@@ -14,7 +14,8 @@ from hpopt_lib.potential.small_data import SmallDataModel
 from hpopt_lib.progress import progress
 from hpopt_lib.references import LinearReference, median_baseline
 
-MEDIAN, LINEAR, KNOWN, MODEL = "median", "linear", "element energies", "small-data"
+#: Names of the baselines and of the model.
+MEDIAN, LINEAR, RIDGE, KNOWN, MODEL = "median", "linear", "linear, ridge", "element energies", "small-data"
 #: Standard deviations within which 68 and 95 % of normal errors are.
 COVERAGE = {"within_1_std": 1.0, "within_1.96_std": 1.96}
 #: Ridges of `ridge_fit`, relative to the mean diagonal of the normal equations.
@@ -93,15 +94,16 @@ def cross_validate(
         See `folds_by_system` and `SmallDataModel.fit`.
     """
     fold = folds_by_system(system_ids, n_folds, seed)
-    names = [MEDIAN, LINEAR, *([] if known_ev is None else [KNOWN]), MODEL]
+    names = [MEDIAN, LINEAR, RIDGE, *([] if known_ev is None else [KNOWN]), MODEL]
     predicted = {name: np.full(len(frames), np.nan) for name in names}
     std = np.full(len(frames), np.nan)
     for number in progress(range(n_folds), desc=f"folds of seed {seed}", unit="fold"):
         test, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         train, energies = frames.take(rest), energy_ev[rest]
-        linear = LinearReference.fit(train.counts, energies)
         predicted[MEDIAN][test] = median_baseline(energies, train.n_atoms, frames.n_atoms[test])
-        predicted[LINEAR][test] = linear.energy(frames.counts[test])
+        fits = {LINEAR: LinearReference.fit(train.counts, energies), RIDGE: ridge_fit(train.counts, energies)}
+        for name, fit in fits.items():
+            predicted[name][test] = fit.energy(frames.counts[test])
         if known_ev is not None:
             predicted[KNOWN][test] = frames.counts[test] @ np.nan_to_num(known_ev)
         model = SmallDataModel.fit(train, energies, known_ev=known_ev)
