@@ -4,15 +4,9 @@ With N atoms, shares x_Z of the elements and known energies c_Z (or none)::
 
     E / N = m + sum_Z x_Z c_Z + f(frame) + noise,   f ~ GP(0, sum_k a_k K_k),   noise variance a_0 / N
 
-* `environment`: every element contributes x_Z f_env(d_Z), d_Z its mean surroundings in the frame, so that
-  K = sum_ZZ' x_Z x'_Z' exp(-|d_Z - d'_Z'|^2 / 2): similar elements in similar surroundings are alike.
-* `bonding`: linear in the second-moment energy of bonding, which knows about surfaces and vacancies.
-* `similar elements`: K = sum_ZZ' x_Z x'_Z' exp(-|p_Z - p'_Z'|^2 / (2 L^2)) with the properties p: energies of
-  elements as a smooth function over the periodic table. Several widths L.
-* `own element`: K = sum_Z x_Z x'_Z, an energy for each element that similar ones say nothing about.
-
-The amplitudes a_k are chosen by the evidence of the training frames; the distances are in units of typical
-differences (`hpopt_lib.data.elements`), and are not fitted: a hundred frames do not determine them.
+The kernels K_k are those of `hpopt_lib.potential.small_data_kernels`. The amplitudes a_k are chosen by the
+evidence of the training frames; the distances are in units of typical differences, and are not fitted: a
+hundred frames do not determine them.
 """
 
 from __future__ import annotations
@@ -26,17 +20,14 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from hpopt_lib.data.elements import property_table
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
 from hpopt_lib.potential.environments import Environments
 from hpopt_lib.potential.evidence import Amplitudes, fit_amplitudes
+from hpopt_lib.potential.small_data_kernels import TERMS, kernels
 
 FORMAT, VERSION = "hpopt-small-data", 1
-#: Widths of `similar elements`, in root-mean-square steps of the properties.
-ELEMENT_WIDTHS = (0.35, 0.7, 1.5)
-TERMS = ("environment", "bonding", *(f"similar elements, {w:g}" for w in ELEMENT_WIDTHS), "own element")
-#: Kernels of n frames and their factorisation take about 50 n² and 10 n³ operations and bytes.
+#: A fit of n frames takes memory that grows with n² and time that grows with n³.
 MAX_TRAIN_FRAMES = 2000
 MIN_TRAIN_FRAMES = 10
 
@@ -104,10 +95,10 @@ class SmallDataModel:
         mean = float(np.median(per_atom))
         centre = float(train.bonding_ev_per_atom.mean())
         spread = float(train.bonding_ev_per_atom.std()) or 1.0
-        kernels = _kernels(train, train, centre, spread)
+        covariances = kernels(train, train, centre, spread)
         # threads only get in each other's way with matrices of this size
         with threadpool_limits(1, user_api="blas"):
-            amplitudes, solved, inverse_factor = _solve(kernels, 1.0 / train.n_atoms, per_atom - mean)
+            amplitudes, solved, inverse_factor = _solve(covariances, 1.0 / train.n_atoms, per_atom - mean)
         return cls(train, amplitudes, known, mean, centre, spread, solved, inverse_factor)
 
     def predict(self, frames: Environments) -> tuple[np.ndarray, np.ndarray]:
@@ -134,16 +125,16 @@ class SmallDataModel:
 
     def _predict_one(self, frame: Environments) -> tuple[float, float]:
         weights = self.amplitudes.weights
-        across = weights @ _kernels(frame, self.train, self.bonding_centre, self.bonding_spread)[:, 0]
-        prior = weights @ _kernels(frame, frame, self.bonding_centre, self.bonding_spread)[:, 0, 0]
+        across = weights @ kernels(frame, self.train, self.bonding_centre, self.bonding_spread)[:, 0]
+        prior = weights @ kernels(frame, frame, self.bonding_centre, self.bonding_spread)[:, 0, 0]
         known = self.inverse_factor @ across
         noise = self.amplitudes.noise / frame.n_atoms[0]
         return float(across @ self.solved), float(max(prior - known @ known, 0.0) + noise)
 
     def shares(self) -> dict[str, float]:
         """Standard deviation that each term, and the noise, has over the training frames, in eV/atom."""
-        kernels = _kernels(self.train, self.train, self.bonding_centre, self.bonding_spread)
-        variances = self.amplitudes.weights * np.trace(kernels, axis1=1, axis2=2) / len(self.train)
+        covariances = kernels(self.train, self.train, self.bonding_centre, self.bonding_spread)
+        variances = self.amplitudes.weights * np.trace(covariances, axis1=1, axis2=2) / len(self.train)
         noise = self.amplitudes.noise * float(np.mean(1.0 / self.train.n_atoms))
         return {**dict(zip(TERMS, np.sqrt(variances).tolist())), "noise": float(np.sqrt(noise))}
 
@@ -205,13 +196,13 @@ class SmallDataModel:
 
 
 def _solve(
-    kernels: np.ndarray, noise: np.ndarray, targets: np.ndarray
+    covariances: np.ndarray, noise: np.ndarray, targets: np.ndarray
 ) -> tuple[Amplitudes, np.ndarray, np.ndarray]:
     """Amplitudes, the inverse covariance times targets, and the inverse Cholesky factor."""
     from scipy.linalg import solve_triangular
 
-    amplitudes = fit_amplitudes(kernels, noise, targets)
-    factor = np.linalg.cholesky(amplitudes.covariance(kernels, noise))
+    amplitudes = fit_amplitudes(covariances, noise, targets)
+    factor = np.linalg.cholesky(amplitudes.covariance(covariances, noise))
     inverse_factor = solve_triangular(factor, np.eye(len(targets)), lower=True)
     return amplitudes, inverse_factor.T @ (inverse_factor @ targets), inverse_factor
 
@@ -227,35 +218,6 @@ def _known_energy(frames: Environments, known_ev: np.ndarray) -> np.ndarray:
             remedy="fit without known energies, or leave such frames out",
         )
     return frames.counts @ np.nan_to_num(known_ev)
-
-
-def _kernels(a: Environments, b: Environments, centre: float, spread: float) -> np.ndarray:
-    """All `TERMS` between frames, shape (n_terms, n_a, n_b)."""
-    bonding = [(frames.bonding_ev_per_atom - centre) / spread for frames in (a, b)]
-    elements = np.flatnonzero(a.counts.any(axis=0) | b.counts.any(axis=0))
-    x_a, x_b = a.fractions[:, elements], b.fractions[:, elements]
-    properties = property_table()[elements]
-    squares = _squares(properties, properties) / properties.shape[1]
-    similar = [x_a @ np.exp(-0.5 * squares / width**2) @ x_b.T for width in ELEMENT_WIDTHS]
-    return np.array([_environment_kernel(a, b), np.outer(*bonding), *similar, x_a @ x_b.T])
-
-
-def _environment_kernel(a: Environments, b: Environments) -> np.ndarray:
-    starts = [np.searchsorted(frames.frame, np.arange(len(frames))) for frames in (a, b)]
-    groups = np.append(starts[0], len(a.frame))
-    result = np.empty((len(a), len(b)))
-    for i in range(len(a)):  # a frame at a time: all groups against all would not fit for large sets
-        ours = slice(groups[i], groups[i + 1])
-        near = np.exp(-0.5 * _squares(a.descriptors[ours], b.descriptors))
-        result[i] = np.add.reduceat(a.share[ours] @ near * b.share, starts[1])
-    return result
-
-
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances of rows; differences, not products, so that a row is at 0 from itself."""
-    from scipy.spatial.distance import cdist
-
-    return cdist(a, b, "sqeuclidean")
 
 
 def read_element_energies(path: str | Path) -> np.ndarray:
