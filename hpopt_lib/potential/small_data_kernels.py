@@ -5,7 +5,7 @@ With shares x_Z of the elements:
 * `environment`: every element contributes ``x_Z f_env(d_Z)``, d_Z its mean surroundings in the frame, so that
   ``K = sum_ZZ' x_Z x'_Z' exp(-|d_Z - d'_Z'|^2 / 2)``: similar elements in similar surroundings are alike.
 * `bonding`: linear in the second-moment energy of bonding, which knows about surfaces and vacancies.
-* `similar elements`: ``K = sum_ZZ' x_Z x'_Z' exp(-|p_Z - p'_Z'|^2 / (2 L^2))`` with the properties p: energies
+* `similar elements`: ``K = sum_ZZ' x_Z x'_Z' exp(-|p_Z - p'_Z'|^2 / (2 L^2))`` with properties p: energies
   of elements as a smooth function over the periodic table. Several widths L.
 * `own element`: ``K = sum_Z x_Z x'_Z``, an energy for each element that similar ones say nothing about.
 """
