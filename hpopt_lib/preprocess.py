@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
+from hpopt_lib.data.leaks import LeakLedger, leaks_record
 from hpopt_lib.data.readers import read_frames
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
@@ -26,7 +27,8 @@ from hpopt_lib.gmp.backends import Backend
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.progress import progress
-from hpopt_lib.references import LinearReference, ReferenceSums, composition
+from hpopt_lib.references import LinearReference, Reference, ReferenceSums, composition
+from hpopt_lib.references.kinds import GivenReference
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import StoreWriter
 
@@ -36,10 +38,24 @@ DUPLICATE_CHOICES = ("error", "drop", "keep")
 
 @dataclass(frozen=True)
 class Input:
-    """One input file and the name of the split it becomes."""
+    """One input file and the name of the split it becomes.
+
+    A split of a split file has several `parts`: a file, and a mask of the frames that belong to it.
+    """
 
     split: str
     path: Path
+    parts: tuple[tuple[Path, np.ndarray | None], ...] = ()
+
+    @property
+    def files(self) -> list[tuple[Path, np.ndarray | None]]:
+        """Files with the mask of the frames that are used, None for all."""
+        return list(self.parts) or [(self.path, None)]
+
+    @property
+    def source(self) -> str:
+        """Names of the files."""
+        return ", ".join(path.name for path, _ in self.files)
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,8 @@ def preprocess(
     processes: int = 1,
     backend: Backend | None = None,
     overwrite: bool = False,
+    references: GivenReference | None = None,
+    split: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Featurise structure files into one feature store.
 
@@ -129,6 +147,10 @@ def preprocess(
         What computes the features.
     overwrite : bool
         Whether an existing store may be replaced.
+    references : GivenReference, optional
+        From `hpopt_lib.references.parse_reference`; a per-element linear fit by default.
+    split : dict, optional
+        How the inputs were split, for the header: from `hpopt_lib.split_inputs.split_record`.
 
     Returns
     -------
@@ -148,7 +170,8 @@ def preprocess(
             f"--duplicates: {options.duplicates!r}", remedy=f"use one of {', '.join(DUPLICATE_CHOICES)}"
         )
     refuse_existing(out, overwrite=overwrite)
-    if Path(out).resolve() in [item.path.resolve() for item in inputs]:
+    files = [path for item in inputs for path, _ in item.files]
+    if Path(out).resolve() in [path.resolve() for path in files]:
         raise HpoptError(f"{out}: output is also an input", remedy="choose another name for the store")
     backend = backend or Backend()
     featurizer = GMPFeaturizer(settings, backend=backend.name, dtype=backend.dtype, threads=backend.threads)
@@ -157,21 +180,23 @@ def preprocess(
     train = ReferenceSums()
     splits: dict[str, dict[str, Any]] = {}
     seen: dict[bytes, tuple[int, int]] = {}
+    ledger = LeakLedger()
     with (
         atomic_path(out, overwrite=overwrite, resumable=True) as temporary,
         FeaturisePool(processes, featurizer) as featurise,
     ):
         writer = StoreWriter(temporary, recipe=_recipe(settings, dtype, backend))
         try:
-            for index, item in enumerate(inputs):
-                entry: dict[str, Any] = {"source": item.path.name, "first_shard": writer.n_shards}
+            for item in inputs:
+                entry: dict[str, Any] = {"source": item.source, "first_shard": writer.n_shards}
                 entry |= dict.fromkeys(
                     ("n_shards", "n_frames", "n_atoms", "with_forces", "dropped_duplicates"), 0
                 )
                 elements: set[int] = set()
-                frames = _distinct(_frames(item, options), seen, options.duplicates, entry, inputs, index)
+                distinct = _distinct(_frames(item, options), seen, options.duplicates, entry, files)
+                frames = _named(distinct, item.split, references, ledger)
                 shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
-                for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
+                for shard in progress(shards, desc=f"featurise {item.source}", unit="shard"):
                     entry["n_shards"] += 1
                     entry["n_frames"] += len(shard)
                     entry["n_atoms"] += int(shard.n_atoms.sum())
@@ -179,7 +204,12 @@ def preprocess(
                     elements.update(np.unique(shard.numbers).tolist())
                     if item is inputs[0]:
                         scaler.update(shard.features)
-                        train.update(composition(shard.numbers, shard.n_atoms), shard.energy)
+                        known = (
+                            references.of_frames(shard.numbers, shard.n_atoms, shard.info)
+                            if references
+                            else 0.0
+                        )
+                        train.update(composition(shard.numbers, shard.n_atoms), shard.energy, known)
                 _check_forces(entry, item)
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
@@ -189,7 +219,10 @@ def preprocess(
                 entry["elements"] = [chemical_symbols[z] for z in sorted(elements)]
                 splits[item.split] = entry
                 if item is inputs[0]:
-                    reference = LinearReference.from_sums(train)
+                    fit = LinearReference.from_sums(train)
+                    reference: Reference = (
+                        references.fitted(fit, train.left_ev_per_atom) if references else fit
+                    )
             header = {
                 "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "hpopt_version": hpopt_lib.__version__,
@@ -205,6 +238,8 @@ def preprocess(
                     n for n, c in zip(settings.feature_names(), scaler.constant, strict=True) if c
                 ],
                 "reference": reference.to_dict(),
+                "split": split,
+                "leaks": leaks_record(ledger, split),
             }
             writer.finish(header)
         except BaseException:
@@ -222,37 +257,60 @@ def _recipe(settings: GMPSettings, dtype: str, backend: Backend) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _frames(item: Input, options: ReadOptions) -> Iterator[Atoms]:
-    return read_frames(
-        item.path,
-        energy_unit=options.energy_unit,
-        length_unit=options.length_unit,
-        check_units=options.check_units,
-    )
+def _frames(item: Input, options: ReadOptions) -> Iterator[tuple[Path, int, Atoms]]:
+    for path, wanted in item.files:
+        frames = read_frames(
+            path,
+            energy_unit=options.energy_unit,
+            length_unit=options.length_unit,
+            check_units=options.check_units,
+        )
+        number = -1
+        for number, atoms in enumerate(frames):
+            if wanted is None or (number < len(wanted) and wanted[number]):
+                yield path, number, atoms
+        if wanted is not None and number + 1 != len(wanted):
+            raise HpoptError(
+                f"{item.path}: n_frames: {len(wanted)} in {path.name}, which gives {number + 1}",
+                remedy="make the split file again with hpopt data split",
+            )
 
 
 def _distinct(
-    frames: Iterable[Atoms],
+    frames: Iterable[tuple[Path, int, Atoms]],
     seen: dict[bytes, tuple[int, int]],
     duplicates: str,
     entry: dict[str, Any],
-    inputs: Sequence[Input],
-    index: int,
-) -> Iterator[tuple[str, Atoms]]:
-    """Apply the rule for frames that occurred before; name each frame."""
-    for number, atoms in enumerate(frames):
-        where = f"{inputs[index].path}: frame {number}"
+    files: Sequence[Path],
+) -> Iterator[tuple[Path, int, Atoms]]:
+    """Apply the rule for frames that occurred before."""
+    for path, number, atoms in frames:
+        index, where = files.index(path), f"{path}: frame {number}"
         if duplicates != "keep":
             first = seen.setdefault(bytes.fromhex(frame_digest(atoms)), (index, number))
             if first != (index, number):
                 if duplicates == "error":
                     raise HpoptError(
-                        f"{where}: positions: the same structure as "
-                        f"{inputs[first[0]].path}: frame {first[1]}",
+                        f"{where}: positions: the same structure as {files[first[0]]}: frame {first[1]}",
                         remedy="remove it, or pass --duplicates drop (or keep)",
                     )
                 entry["dropped_duplicates"] += 1
                 continue
+        yield path, number, atoms
+
+
+def _named(
+    frames: Iterable[tuple[Path, int, Atoms]],
+    split: str,
+    references: GivenReference | None,
+    ledger: LeakLedger,
+) -> Iterator[tuple[str, Atoms]]:
+    """Name each frame, refuse one without a reference energy, note the groups of the split's frames."""
+    for path, number, atoms in frames:
+        where = f"{path}: frame {number}"
+        if references is not None:
+            references.check(atoms, where=where)
+        ledger.add(split, atoms, default_system=f"{path.stem}-{number}")
         yield where, atoms
 
 
@@ -265,12 +323,12 @@ def _shards(frames: Iterable[tuple[str, Atoms]], dtype: np.dtype) -> Iterator[Sh
 def _check_forces(entry: dict[str, Any], item: Input) -> None:
     if entry["n_frames"] == 0:
         raise HpoptError(
-            f"{item.path}: no frame left", remedy="the file holds only duplicates of earlier inputs"
+            f"{item.source}: no frame left", remedy="the file holds only duplicates of earlier inputs"
         )
     if entry["with_forces"] not in (0, entry["n_frames"]):
         missing = entry["n_frames"] - entry["with_forces"]
         raise HpoptError(
-            f"{item.path}: forces: missing in {missing} of {entry['n_frames']} frames",
+            f"{item.source}: forces: missing in {missing} of {entry['n_frames']} frames",
             remedy="give forces for all frames or for none",
         )
     entry["has_forces"] = bool(entry.pop("with_forces"))

@@ -18,7 +18,6 @@ from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.model import Potential, Prepared
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import composition
 from hpopt_lib.store import SplitArrays
 
 #: The error that early stopping, pruning and tuning look at, on the validation split.
@@ -142,8 +141,8 @@ class Training:
                 "normalization: batch needs two atoms, and every batch is a single atom",
                 remedy="raise batch_size, or choose another normalization",
             )
-        counts = composition(data.train.numbers, data.train.n_atoms)
-        per_atom = (data.train.energy - data.reference.energy(counts)) / n_atoms
+        known = data.reference.of_frames(data.train.numbers, data.train.n_atoms, data.train.info)
+        per_atom = (data.train.energy - known) / n_atoms
         # frames that the references explain fully leave no spread to divide by
         spread = max(float(np.std(per_atom)), 1e-6)
         # the caller's random numbers are left alone; this training has a stream of its own
