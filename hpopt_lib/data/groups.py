@@ -163,7 +163,7 @@ class FrameGroups:
         codes = np.array(labels.codes, dtype=np.int64)
         n_labelled = int((codes >= 0).sum())
         if n_labelled == len(codes) or not DERIVED[kind]:
-            return Groups(kind, codes, list(labels.names), f"labels ({LABELS[kind][0]})")
+            return Groups(kind, codes, list(labels.names), f"labels ({' or '.join(LABELS[kind])})")
         return Groups(
             kind,
             np.array(self._derived[kind].codes, dtype=np.int64),

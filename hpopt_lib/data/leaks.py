@@ -48,7 +48,7 @@ class LeakLedger:
     def origin(self, kind: str) -> str | None:
         """Where the groups of a kind come from, or None when they are not known for all frames."""
         if not self._unlabelled[kind]:
-            return f"labels ({LABELS[kind][0]})"
+            return f"labels ({' or '.join(LABELS[kind])})"
         return f"derived ({DERIVED[kind]})" if not self._underivable[kind] else None
 
     def groups(self, kind: str, split: str) -> set[str]:

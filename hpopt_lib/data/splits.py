@@ -44,12 +44,13 @@ def divide(frames: FrameGroups, request: SplitRequest) -> Division:
         division = divide_by_both(frames, request)
     elif request.by == RANDOM:
         codes = np.arange(len(frames))
-        division = _by_groups(codes, request, what="frames")
-        division.notes += _random_notes(systems, division)
+        division = _by_groups(codes, request, what="frame(s)")
+        division.notes += _torn_note(frames, division, what=RANDOM)
+        division.origins = {"system": systems.origin}
     else:
         groups = systems if request.by == "system" else complete_groups(frames, request.by)
         keep = [groups.codes] if request.by == "temperature" else [groups.codes, systems.codes]
-        division = _by_groups(merge(keep), request, what=f"groups by {request.by}")
+        division = _by_groups(merge(keep), request, what=f"group(s) by {request.by}")
         kinds = {request.by} if request.by == "temperature" else {request.by, "system"}
         division.disjoint = [
             (kind, first, second)
@@ -60,7 +61,7 @@ def divide(frames: FrameGroups, request: SplitRequest) -> Division:
         if "system" in kinds:
             division.origins["system"] = systems.origin
         else:
-            division.notes += _torn_systems(systems, division)
+            division.notes += _torn_note(frames, division, what="by temperature")
     division.notes += _size_notes(division)
     return division
 
@@ -74,7 +75,7 @@ def _by_groups(codes: np.ndarray, request: SplitRequest, *, what: str) -> Divisi
     sizes = np.bincount(codes)
     if len(sizes) < len(names):
         raise HpoptError(
-            f"--by {request.by}: {len(sizes)} {what} only, {len(names)} splits are wanted",
+            f"--by {request.by}: {len(sizes)} {what} in all the files, and {len(names)} splits are wanted",
             remedy="give files with more groups, ask for fewer splits, or divide by something finer",
         )
     chosen = allocate(sizes, wanted, seed=request.seed)
@@ -82,25 +83,21 @@ def _by_groups(codes: np.ndarray, request: SplitRequest, *, what: str) -> Divisi
     return Division(names, wanted, chosen[codes], n_groups)
 
 
-def _torn(groups: Groups, division: Division) -> int:
-    """Number of groups with frames in more than one split."""
+def torn(groups: Groups, division: Division) -> int:
+    """Number of groups that have frames in more than one split."""
     pairs = np.unique(np.stack([groups.codes, division.assignment]), axis=1)
     return int((np.bincount(pairs[0]) > 1).sum())
 
 
-def _random_notes(systems: Groups, division: Division) -> list[str]:
-    return [
-        f"warning: random: {_torn(systems, division)} of {len(systems.names)} systems have frames in more "
-        f"than one split (systems: {systems.origin}), so errors look better than they are on new systems; "
-        "use --by system"
+def _torn_note(frames: FrameGroups, division: Division, *, what: str) -> list[str]:
+    """What a division that does not keep systems whole leaks."""
+    known = [
+        groups for kind in ("system", "adsorbate", "composition") if (groups := frames.of(kind)).complete
     ]
-
-
-def _torn_systems(systems: Groups, division: Division) -> list[str]:
-    torn = _torn(systems, division)
-    return [f"{torn} of {len(systems.names)} systems have frames at temperatures of several splits"] * (
-        torn > 0
-    )
+    counts = [f"{torn(groups, division)} of {len(groups.names)} by {groups.kind}" for groups in known]
+    bad = any(torn(groups, division) for groups in known)
+    end = "so errors are smaller than on new ones; use --by system" if bad else "none leaks"
+    return [f"{'warning: ' * bad}{what}: groups with frames in several splits: {', '.join(counts)}; {end}"]
 
 
 def _size_notes(division: Division) -> list[str]:

@@ -37,11 +37,8 @@ def describe_split(split: Mapping[str, Any] | None) -> list[str]:
     if not split:
         return []
     fold = f", fold {split['fold']} of {split['folds']}" if split["folds"] else ""
-    origins = "; ".join(f"{kind} from {origin}" for kind, origin in split["origins"].items())
-    return [
-        f"split by {split['by']}: {split['file']} (sha256 {split['sha256'][:12]}, seed {split['seed']}{fold})"
-        + (f"; {origins}" if origins else "")
-    ]
+    name = f"{split['file']} (sha256 {split['sha256'][:12]}, seed {split['seed']}{fold})"
+    return [f"split by {split['by']}: {name}"]
 
 
 def describe_leaks(header: Mapping[str, Any]) -> list[str]:
