@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, replace_section, table
+from measure import commit, machine, publish, table
 from storage_growth import Grown, growth
 from storage_limits import limits
 from storage_load import SPACE, Cost, Load, run
@@ -186,10 +186,7 @@ def main() -> None:
             start = time.perf_counter()
             text.append(f"## {title}\n\n{work()}")
             print(f"{key}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    report = "\n\n".join(text) + "\n"
-    print(report)
-    if out:
-        replace_section(out, TITLE, report)
+    publish(TITLE, text, out)
 
 
 if __name__ == "__main__":
