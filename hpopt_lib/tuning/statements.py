@@ -47,23 +47,30 @@ def store_user_attrs(engine: sa.Engine, trial_id: int, values: dict[str, Any]) -
     return True
 
 
-def store_report(engine: sa.Engine, trial_id: int, step: int, value: float) -> bool:
-    """Store an intermediate value of a running trial; False when it was not, see `store_user_attrs`."""
-    if (insert := _insert(engine)) is None:
+def store_reports(engine: sa.Engine, trial_id: int, reports: dict[int, float]) -> bool:
+    """Store intermediate values of a running trial, by step; False when not, see `store_user_attrs`."""
+    if (insert := _insert(engine)) is None or not reports:
         return False
     model = models.TrialIntermediateValueModel
-    stored, kind = model.intermediate_value_to_stored_repr(value)
-    columns = model.__table__.c
-    source = sa.select(
-        _TRIALS.trial_id,
-        sa.literal(step, columns.step.type),
-        sa.literal(stored, columns.intermediate_value.type),
-        sa.literal(kind, columns.intermediate_value_type.type),
-    ).where(_TRIALS.trial_id == trial_id, _TRIALS.state.in_(_OPEN))
-    names = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
-    statement = _or_update(insert(model).from_select(names, source), names[:2], names[2:])
+    rows = []
+    for step, value in reports.items():
+        stored, kind = model.intermediate_value_to_stored_repr(value)
+        rows.append(
+            {
+                "trial_id": trial_id,
+                "step": step,
+                "intermediate_value": stored,
+                "intermediate_value_type": kind,
+            }
+        )
+    names = ("intermediate_value", "intermediate_value_type")
+    statement = _or_update(insert(model).values(rows), ("trial_id", "step"), names)
+    state = sa.select(_TRIALS.state).where(_TRIALS.trial_id == trial_id)
     with engine.begin() as connection:
-        return bool(connection.execute(statement).rowcount > 0)
+        if connection.execute(state).scalar() not in _OPEN:
+            return False
+        connection.execute(statement)
+    return True
 
 
 def _insert(engine: sa.Engine) -> Any:
