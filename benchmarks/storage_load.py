@@ -75,6 +75,8 @@ class Cost:
         Trials in a second, all workers together.
     overhead_s : list of float
         Seconds of each trial beside its training.
+    settled_s : list of float
+        The same without the first two trials of each worker, in which libraries prepare what they keep.
     cpu_s : float
         CPU seconds of the worker.
     server_s : float
@@ -85,6 +87,7 @@ class Cost:
 
     rate: float = 0.0
     overhead_s: list[float] = field(default_factory=list)
+    settled_s: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
     server_s: float = float("nan")
     statements: float = float("nan")
@@ -169,6 +172,7 @@ def run(load: Load, prepare: Callable[..., Any], *arguments: Any, server: list[i
     return Cost(
         rate=n / (max(ends) - min(one["start"] for one in made)),
         overhead_s=[value for one in made for value in one["overhead"]],
+        settled_s=[value for one in made for value in one["overhead"][2:]],
         cpu_s=sum(one["cpu"] for one in made) / n,
         server_s=(after - before) / n if server else float("nan"),
         statements=sum(one["statements"] for one in made) / n or float("nan"),

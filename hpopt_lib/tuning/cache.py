@@ -73,6 +73,10 @@ class StudyCache(_CachedStorage):
         known.sort(key=lambda trial: trial.number)
         return copy.deepcopy(known) if deepcopy else known
 
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        """See `optuna.storages.BaseStorage`."""
+        return self._backend.get_n_trials(study_id, state)
+
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """See `optuna.storages.BaseStorage`."""
         self._flush_to_look()

@@ -179,6 +179,11 @@ class ResilientStorage(RDBStorage):
             lambda: statements.finished_trial_ids(self.engine, study_id, among, after), "finished trials"
         )
 
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        """See `optuna.storages.BaseStorage`; counted by the database."""
+        states = None if state is None else [state] if isinstance(state, TrialState) else list(state)
+        return self.retry(lambda: statements.count_trials(self.engine, study_id, states), "number of trials")
+
     def set_trial_user_attrs(self, trial_id: int, values: dict[str, Any]) -> None:
         """Store several attributes of a trial in one transaction.
 

@@ -26,6 +26,15 @@ def finished_trial_ids(engine: sa.Engine, study_id: int, among: set[int], after:
         return set(connection.execute(query).scalars())
 
 
+def count_trials(engine: sa.Engine, study_id: int, states: list[TrialState] | None) -> int:
+    """Number of a study's trials in these states, or in any."""
+    query = sa.select(sa.func.count()).where(_TRIALS.study_id == study_id)
+    if states is not None:
+        query = query.where(_TRIALS.state.in_(states))
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def store_user_attrs(engine: sa.Engine, trial_id: int, values: dict[str, Any]) -> bool:
     """Store attributes of a running trial at once; False when nothing was stored.
 
