@@ -158,8 +158,8 @@ def main() -> None:
             "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of a "
             "training. The workers of hpopt add where a trial ran, look for twins and dead workers, keep the "
             "budget of the study and beat. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
-            f"server, each process with its share of them. Medians and ranges of {repeats} runs (the share: 3) on fresh "
-            "studies, taken in turn; imports and connecting do not count.",
+            f"server, each process with its share of them. Medians and ranges of {repeats} runs (share: 3) "
+            "on fresh studies, taken in turn; imports and connecting do not count.",
         ]
         costs: Costs = {}
         grown: Grown = {}

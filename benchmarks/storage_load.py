@@ -75,23 +75,23 @@ class Cost:
         Trials in a second, all workers together.
     overhead_s : list of float
         Seconds of each trial beside its training.
-    settled_s : list of float
-        The same without the first two trials of each worker, in which libraries prepare what they keep.
     cpu_s : float
         CPU seconds of the worker.
     server_s : float
         CPU seconds of the server, if there is one.
     statements, transactions : float
         SQL statements sent, and connections taken from the pool.
+    settled_s : list of float
+        As `overhead_s` without the first two trials of each worker, in which libraries get ready.
     """
 
     rate: float = 0.0
     overhead_s: list[float] = field(default_factory=list)
-    settled_s: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
     server_s: float = float("nan")
     statements: float = float("nan")
     transactions: float = float("nan")
+    settled_s: list[float] = field(default_factory=list)
 
 
 class _Counter:
