@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from ase.data import chemical_symbols
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
 from hpopt_lib.data.leaks import LeakLedger, leaks_record
-from hpopt_lib.data.readers import read_frames
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
 from hpopt_lib.files import atomic_path, refuse_existing
 from hpopt_lib.gmp.backends import Backend
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.inputs import DUPLICATE_CHOICES, Input, InputFrames, ReadOptions, check_same_kind
 from hpopt_lib.progress import progress
 from hpopt_lib.references import LinearReference, Reference, ReferenceSums, composition
 from hpopt_lib.references.kinds import GivenReference
@@ -33,80 +32,6 @@ from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import StoreWriter
 
 SHARD_FRAMES = 256
-DUPLICATE_CHOICES = ("error", "drop", "keep")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input file and the name of the split it becomes.
-
-    A split of a split file has several `parts`: a file, and a mask of the frames that belong to it.
-    """
-
-    split: str
-    path: Path
-    parts: tuple[tuple[Path, np.ndarray | None], ...] = ()
-
-    @property
-    def files(self) -> list[tuple[Path, np.ndarray | None]]:
-        """Files with the mask of the frames that are used, None for all."""
-        return list(self.parts) or [(self.path, None)]
-
-    @property
-    def source(self) -> str:
-        """Names of the files."""
-        return ", ".join(path.name for path, _ in self.files)
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How input files are read and checked.
-
-    Attributes
-    ----------
-    energy_unit, length_unit : str
-        Units of the numbers in the files.
-    check_units : bool
-        Whether implausible magnitudes are errors.
-    duplicates : {"error", "drop", "keep"}
-        What to do with a frame that occurred before, in the same file or in an earlier one.
-        A frame shared by training and validation makes every error look better than it is.
-    """
-
-    energy_unit: str = "eV"
-    length_unit: str = "Å"
-    check_units: bool = True
-    duplicates: str = "error"
-
-
-def parse_inputs(arguments: Sequence[str]) -> list[Input]:
-    """Turn ``FILE`` or ``SPLIT=FILE`` arguments into inputs.
-
-    Raises
-    ------
-    HpoptError
-        When there is none, a file is missing or a split name occurs twice.
-    """
-    if not arguments:
-        raise HpoptError(
-            "inputs: none given", remedy="name the training file first, then the validation files"
-        )
-    inputs = []
-    for argument in arguments:
-        split, equals, name = argument.partition("=")
-        if not equals or Path(argument).exists():
-            split, name = Path(argument).name.split(".")[0], argument
-        if not split:
-            raise HpoptError(f"{argument}: split: no name", remedy="write NAME=FILE")
-        inputs.append(Input(split, Path(name)))
-    for item in inputs:
-        if not item.path.exists():
-            raise HpoptError(f"{item.path}: no such file", remedy="check the name of the input")
-        if sum(other.split == item.split for other in inputs) > 1:
-            raise HpoptError(
-                f"{item.path}: split {item.split!r} occurs twice", remedy="name splits with NAME=FILE"
-            )
-    return inputs
 
 
 def preprocess(
@@ -193,10 +118,13 @@ def preprocess(
                     ("n_shards", "n_frames", "n_atoms", "with_forces", "dropped_duplicates"), 0
                 )
                 elements: set[int] = set()
-                distinct = _distinct(_frames(item, options), seen, options.duplicates, entry, files)
+                source = InputFrames(item, options)
+                distinct = _distinct(source, seen, options.duplicates, entry, files)
                 frames = _named(distinct, item.split, references, ledger)
                 shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
                 for shard in progress(shards, desc=f"featurise {item.source}", unit="shard"):
+                    if not entry["n_shards"]:
+                        _check_energy_kind(splits, source.energy, item)
                     entry["n_shards"] += 1
                     entry["n_frames"] += len(shard)
                     entry["n_atoms"] += int(shard.n_atoms.sum())
@@ -211,6 +139,7 @@ def preprocess(
                         )
                         train.update(composition(shard.numbers, shard.n_atoms), shard.energy, known)
                 _check_forces(entry, item)
+                entry["input"] = source.record()
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
                         f"{item.path}: frames: one only, references need at least 2",
@@ -229,7 +158,11 @@ def preprocess(
                 "python": platform.python_version(),
                 "dtype": dtype,
                 "units": {"energy": "eV", "length": "Å", "forces": "eV/Å"},
-                "input_units": {"energy": options.energy_unit, "length": options.length_unit},
+                "input_units": {
+                    "energy": splits[inputs[0].split]["input"]["energy_unit"],
+                    "length": splits[inputs[0].split]["input"]["length_unit"],
+                },
+                "energy_kind": splits[inputs[0].split]["input"]["energy"],
                 "gmp": settings.to_dict(),
                 "feature_names": settings.feature_names(),
                 "splits": splits,
@@ -257,23 +190,10 @@ def _recipe(settings: GMPSettings, dtype: str, backend: Backend) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _frames(item: Input, options: ReadOptions) -> Iterator[tuple[Path, int, Atoms]]:
-    for path, wanted in item.files:
-        frames = read_frames(
-            path,
-            energy_unit=options.energy_unit,
-            length_unit=options.length_unit,
-            check_units=options.check_units,
-        )
-        number = -1
-        for number, atoms in enumerate(frames):
-            if wanted is None or (number < len(wanted) and wanted[number]):
-                yield path, number, atoms
-        if wanted is not None and number + 1 != len(wanted):
-            raise HpoptError(
-                f"{item.path}: n_frames: {len(wanted)} in {path.name}, which gives {number + 1}",
-                remedy="make the split file again with hpopt data split",
-            )
+def _check_energy_kind(splits: dict[str, dict[str, Any]], kind: str, item: Input) -> None:
+    """Raw and adsorption energies are different quantities: one store holds one of them."""
+    for split, other in splits.items():
+        check_same_kind(kind, other["input"]["energy"], where=str(item.path), other=f"split {split!r}")
 
 
 def _distinct(

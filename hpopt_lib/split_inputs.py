@@ -11,7 +11,7 @@ import numpy as np
 from hpopt_lib.data.split_files import SplitFile
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import checksum
-from hpopt_lib.preprocess import Input
+from hpopt_lib.inputs import Input
 
 
 def split_inputs(arguments: Sequence[str], path: Path, *, fold: int | None = None) -> list[Input]:

@@ -13,7 +13,8 @@ from filelock import FileLock
 import hpopt_lib
 from hpopt_lib.data import embedded
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.store import Store
 from hpopt_lib.store.writer import VERSION
 

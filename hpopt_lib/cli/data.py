@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from hpopt_lib.cli.fetch import data_fetch, data_list
 from hpopt_lib.errors import HpoptError
 
 
 @click.group()
 def data() -> None:
-    """Make the embedded data sets; look into stores."""
+    """Make the embedded data sets; fetch published ones; look into stores."""
+
+
+data.add_command(data_list)
+data.add_command(data_fetch)
 
 
 @data.command("make")
@@ -68,8 +73,15 @@ def data_info(store) -> None:
     "--dtype", default="float32", show_default=True, help="float32 or float64, of features and forces."
 )
 @click.option("--transform", default="log", show_default=True, help="log or none, before standardising.")
-@click.option("--energy-unit", default="eV", show_default=True, help="Unit of the energies in the files.")
-@click.option("--length-unit", default="Å", show_default=True, help="Unit of the positions in the files.")
+@click.option(
+    "--format", "format_name", default="auto", show_default=True, help="Format of the files, by name."
+)
+@click.option("--energy-unit", help="Unit of the energies in the files.  [default: that of the format]")
+@click.option("--length-unit", help="Unit of the positions in the files.  [default: that of the format]")
+@click.option(
+    "--energy", help="raw or adsorption, where the files have both.  [default: what they hold, raw if both]"
+)
+@click.option("--trust-pickle", is_flag=True, help="Load pickled files; only from a source that you trust.")
 @click.option("--no-unit-check", is_flag=True, help="Accept magnitudes that do not fit the units.")
 @click.option(
     "--duplicates", default="error", show_default=True, help="error, drop or keep repeated structures."
@@ -92,7 +104,8 @@ def data_info(store) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def preprocess(
     inputs, out, sigmas, max_order, cutoff, sharp_cutoff, dtype, transform, energy_unit, length_unit,
-    no_unit_check, duplicates, references, split, fold, processes, backend, threads, overwrite,
+    format_name, energy, trust_pickle, no_unit_check, duplicates, references, split, fold, processes, backend,
+    threads, overwrite,
 ) -> None:  # fmt: skip
     """Featurise structure files into a store; the first file is the training split.
 
@@ -101,7 +114,7 @@ def preprocess(
     """
     from hpopt_lib.gmp.backends import Backend
     from hpopt_lib.gmp.settings import GMPSettings
-    from hpopt_lib.preprocess import ReadOptions, parse_inputs
+    from hpopt_lib.inputs import ReadOptions, parse_inputs
     from hpopt_lib.preprocess import preprocess as run
     from hpopt_lib.references import parse_reference
     from hpopt_lib.split_inputs import split_inputs, split_record
@@ -118,7 +131,9 @@ def preprocess(
         settings=GMPSettings(**{key: value for key, value in chosen.items() if value is not None}),
         dtype=dtype,
         feature_transform=transform,
-        options=ReadOptions(energy_unit, length_unit, not no_unit_check, duplicates),
+        options=ReadOptions(
+            energy_unit, length_unit, not no_unit_check, duplicates, format_name, energy, trust_pickle
+        ),
         processes=processes,
         backend=Backend(backend, threads=threads),
         overwrite=overwrite,

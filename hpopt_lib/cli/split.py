@@ -25,13 +25,20 @@ from hpopt_lib.errors import HpoptError
 )
 @click.option("--folds", type=int, default=0, metavar="K", help="Divide into K folds instead.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random choice.")
+@click.option(
+    "--format", "format_name", default="auto", show_default=True, help="Format of the files, by name."
+)
+@click.option("--trust-pickle", is_flag=True, help="Load pickled files; only from a source that you trust.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The split file, JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing split file.")
-def split(files, by, fractions, folds, seed, out, overwrite) -> None:
+def split(files, by, fractions, folds, seed, format_name, trust_pickle, out, overwrite) -> None:
     """Divide the frames of structure files into splits that share no group.
 
     The split file goes to hpopt preprocess --split, with the same files.
     """
+    from functools import partial
+
+    from hpopt_lib.data.readers import read_frames
     from hpopt_lib.data.split_files import make_split_file
     from hpopt_lib.data.split_request import SplitRequest
     from hpopt_lib.files import refuse_existing
@@ -43,7 +50,8 @@ def split(files, by, fractions, folds, seed, out, overwrite) -> None:
             f"--fractions: {fractions!r} is no list of numbers", remedy="write 0.8,0.1,0.1"
         ) from None
     refuse_existing(out, overwrite=overwrite)
-    made, division = make_split_file(list(files), SplitRequest(by, parts, folds, seed))
+    frames_of = partial(read_frames, format=format_name, trust_pickle=trust_pickle, check_units=False)
+    made, division = make_split_file(list(files), SplitRequest(by, parts, folds, seed), frames_of=frames_of)
     made.save(out, overwrite=overwrite)
     click.echo(f"{'split':<14}{'frames':>9}{'groups':>9}{'share':>9}{'wanted':>9}")
     for (name, entry), got, wanted in zip(made.splits.items(), division.shares, division.wanted):

@@ -60,14 +60,14 @@ def read_element_energies(path: Path) -> np.ndarray:
     return energies
 
 
-def read_isolated_atoms(path: Path, *, energy_unit: str = "eV") -> np.ndarray:
+def read_isolated_atoms(path: Path, *, energy_unit: str | None = None) -> np.ndarray:
     """Energies of isolated atoms in eV, from a structure file with one atom in each frame.
 
     Parameters
     ----------
     path : Path
-    energy_unit : str
-        Of the energies in the file.
+    energy_unit : str, optional
+        Of the energies in the file; by default that of its format.
 
     Returns
     -------

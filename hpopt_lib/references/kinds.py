@@ -186,15 +186,15 @@ def _name(index: int, info: Mapping[str, Any]) -> str:
     return f"frame {index} (system {info.get('system_id', 'without a name')})"
 
 
-def parse_reference(text: str, *, energy_unit: str = "eV") -> GivenReference | None:
+def parse_reference(text: str, *, energy_unit: str | None = None) -> GivenReference | None:
     """Turn the option ``--references`` into a reference that waits for its training split.
 
     Parameters
     ----------
     text : str
         ``linear``, ``none``, ``adsorption``, the name of a file, or ``isolated-atoms=FILE``.
-    energy_unit : str
-        Of the energies in structure files; tables of elements are always in eV.
+    energy_unit : str, optional
+        Of the energies in structure files, by default that of the format; tables of elements are in eV.
 
     Returns
     -------

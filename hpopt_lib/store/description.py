@@ -20,6 +20,7 @@ def describe(store: Store) -> str:
         f"sigmas {sigmas} Å, cutoff {cutoff}, densities {settings.densities}",
         f"constant {', '.join(header['constant_features']) or 'no feature'}",
         f"units    energy {header['units']['energy']}, forces {header['units']['forces']}",
+        *describe_inputs(header),
         f"energies relative to {store.reference.label}",
         f"{'split':<16}{'frames':>9}{'atoms':>10}  {'forces':<7} elements",
     ]
@@ -30,6 +31,21 @@ def describe(store: Store) -> str:
             f"{'yes' if entry['has_forces'] else 'no':<7} {' '.join(entry['elements'])}"
         )
     return "\n".join([*lines, *describe_split(header.get("split")), *describe_leaks(header)])
+
+
+def describe_inputs(header: Mapping[str, Any]) -> list[str]:
+    """What was read, in one line for each way of reading; nothing for stores that do not say."""
+    ways: dict[str, list[str]] = {}
+    for split, entry in header["splits"].items():
+        if "input" in entry:
+            found = entry["input"]
+            units = f"{found['energy_unit']} and {found['length_unit']}"
+            way = f"{found['format']} in {units}; energies: {found['energy']}"
+            ways.setdefault(way, []).append(split)
+    return [
+        f"input    {way}" + (f" ({', '.join(splits)})" if len(ways) > 1 else "")
+        for way, splits in ways.items()
+    ]
 
 
 def describe_split(split: Mapping[str, Any] | None) -> list[str]:

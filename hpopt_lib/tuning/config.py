@@ -229,7 +229,7 @@ def finished(study: optuna.Study) -> int:
     """Number of trials that count: completed and pruned."""
     from optuna.trial import TrialState
 
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    return study._storage.get_n_trials(study._study_id, (TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def store_path(path: str | Path) -> str:
