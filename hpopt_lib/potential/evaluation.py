@@ -10,21 +10,21 @@ import numpy as np
 from hpopt_lib.metrics import bootstrap_interval, efwt, energy_metrics, force_metrics, skill
 from hpopt_lib.potential.forces import force_scores, have_forces, predict_forces
 from hpopt_lib.potential.model import Potential
-from hpopt_lib.references import composition, median_baseline
+from hpopt_lib.references import Reference, composition, median_baseline
 from hpopt_lib.store import SplitArrays, Store
 
 #: The error that intervals and skills are printed for.
 HEADLINE = "energy_mae_mev_per_atom"
 
 
-def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
+def baseline_energies(train: SplitArrays, reference: Reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
     """Predictions in eV of the baselines fitted on the training split.
 
     Parameters
     ----------
     train : SplitArrays
-    reference : LinearReference
-        Fitted on the same training split.
+    reference : Reference
+        Of the same training split; whatever its kind, its linear fit is the baseline.
     arrays : SplitArrays
         Frames to predict.
 
@@ -36,7 +36,7 @@ def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dic
     """
     return {
         "median": median_baseline(train.energy, train.n_atoms, arrays.n_atoms),
-        "linear": reference.energy(composition(arrays.numbers, arrays.n_atoms)),
+        "linear": reference.baseline.energy(composition(arrays.numbers, arrays.n_atoms)),
     }
 
 

@@ -108,6 +108,7 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     record = {
         **identity,
         "metric": HEADLINE,
+        "reference": describe_reference(store),
         "runs": runs,
         "splits": splits,
         "summary": {split: summarise(metrics) for split, metrics in splits.items()},
@@ -119,6 +120,12 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     with atomic_path(out_dir / RESULTS, overwrite=True) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def describe_reference(store: Store) -> dict[str, Any]:
+    """Which reference the energies of a store are relative to: ``kind``, ``label`` and ``source``."""
+    reference = store.reference
+    return {"kind": reference.kind, "label": reference.label, "source": reference.source}
 
 
 def read_results(out_dir: str | Path) -> dict[str, Any] | None:
