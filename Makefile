@@ -13,7 +13,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test test-faults lint serve bench-gmp bench-storage bench-batched clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve bench-gmp bench-molecules bench-storage bench-batched clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
@@ -55,6 +55,9 @@ test-faults: $(STAMP) ## break running studies at random, prove that nothing was
 
 bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLAGS=--quick for a short look)
 	@$(VENV)/bin/python benchmarks/bench_gmp.py $(BENCH_FLAGS)
+
+bench-molecules: $(STAMP) ## energies and forces of molecules beside baselines (BENCH_FLAGS=--quick for a short look)
+	@$(VENV)/bin/python benchmarks/bench_molecules.py $(BENCH_FLAGS)
 
 bench-storage: $(STAMP) ## trials per second and overhead of a trial on every storage (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_storage.py $(BENCH_FLAGS)

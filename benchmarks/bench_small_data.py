@@ -24,7 +24,6 @@ from measure import commit, machine, replace_section, table
 
 from hpopt_lib.data.readers import read_frames
 from hpopt_lib.potential.environments import environments
-from hpopt_lib.potential.small_data import read_element_energies
 from hpopt_lib.potential.small_data_validation import (
     KNOWN,
     LINEAR,
@@ -35,6 +34,7 @@ from hpopt_lib.potential.small_data_validation import (
     cross_validate,
     summarise,
 )
+from hpopt_lib.references.files import read_element_energies
 
 TITLE = "# Total energies of few frames"
 #: Not those of the development, which used 0 to 3.

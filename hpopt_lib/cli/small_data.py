@@ -26,7 +26,7 @@ _OPTIONS = (
     click.option(
         "--element-energies",
         type=click.Path(path_type=Path),
-        help="Preset: energies of elements to start from, an .npz with coeff[Z] in eV as fairchem's.",
+        help="Preset: energies of elements to start from, fairchem's .npz or a table in eV.",
     ),
     click.option("--folds", type=int, default=5, show_default=True, help="Preset: folds, by system."),
     click.option(

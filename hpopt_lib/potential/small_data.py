@@ -220,33 +220,6 @@ def _known_energy(frames: Environments, known_ev: np.ndarray) -> np.ndarray:
     return frames.counts @ np.nan_to_num(known_ev)
 
 
-def read_element_energies(path: str | Path) -> np.ndarray:
-    """Energies of elements in eV from fairchem's linear references (``coeff[Z]`` in an ``.npz``).
-
-    Returns
-    -------
-    numpy.ndarray, shape (119,)
-        NaN where the file says nothing; a zero or a number beyond 1e5 eV stands for an element that the fit
-        had no data of.
-
-    Raises
-    ------
-    HpoptError
-        When the file is missing, damaged or has no such array.
-    """
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            found = np.asarray(archive["coeff"], dtype=float).ravel()[:119]
-    except FileNotFoundError:
-        raise HpoptError(f"{path}: no such file", remedy="give an .npz with coeff[Z] in eV") from None
-    except Exception as error:  # a damaged archive fails in zipfile, zlib or NumPy
-        raise HpoptError(f"{path}: coeff: {error}", remedy="give an .npz with coeff[Z] in eV") from error
-    energies = np.full(119, np.nan)
-    energies[: len(found)] = found
-    energies[~(np.abs(energies) <= 1e5) | (energies == 0.0)] = np.nan
-    return energies
-
-
 def unknown_elements(train: Environments, frames: Environments) -> Sequence[str]:
     """Symbols of elements that occur in `frames`, but not in `train`."""
     new = frames.counts.any(axis=0) & ~train.counts.any(axis=0)

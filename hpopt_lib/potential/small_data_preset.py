@@ -13,10 +13,11 @@ from hpopt_lib.files import atomic_path, refuse_existing
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.environments import of_split
 from hpopt_lib.potential.evaluation import baseline_energies, score
-from hpopt_lib.potential.small_data import SmallDataModel, read_element_energies, unknown_elements
+from hpopt_lib.potential.small_data import SmallDataModel, unknown_elements
 from hpopt_lib.potential.small_data_validation import COVERAGE, cross_validate, summarise
 from hpopt_lib.progress import say
 from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.references.files import read_element_energies
 from hpopt_lib.store import Store
 
 MODEL_FILE, RESULTS = "small-data.npz", "results.json"
@@ -40,7 +41,7 @@ def fit_preset(
     out_dir : str or Path
         Gets `MODEL_FILE` and `RESULTS`.
     element_energies : str or Path, optional
-        See `hpopt_lib.potential.small_data.read_element_energies`.
+        See `hpopt_lib.references.files.read_element_energies`.
     n_folds, fold_seeds : int
         Folds, and number of different divisions into folds.
     overwrite : bool
@@ -61,7 +62,9 @@ def fit_preset(
         refuse_existing(out_dir / name, overwrite=overwrite)
     if fold_seeds < 1:
         raise HpoptError(f"--fold-seeds: {fold_seeds} is too few", remedy="give at least 1")
-    known = None if element_energies is None else read_element_energies(element_energies)
+    known = None
+    if element_energies is not None:
+        known = read_element_energies(Path(element_energies), option="--element-energies")
     train = store.read(store.train_split)
     frames = of_split(train, where=f"{store.path}: split {store.train_split}")
     runs = [

@@ -11,7 +11,7 @@ from hpopt_lib.data.elements import atomisation_ev, property_table, require_prop
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.environments import environments
 from hpopt_lib.potential.evidence import fit_amplitudes
-from hpopt_lib.potential.small_data import SmallDataModel, read_element_energies
+from hpopt_lib.potential.small_data import SmallDataModel
 
 METALS = ("Cu", "Ag", "Au", "Ni", "Pd", "Pt")
 
@@ -154,15 +154,3 @@ def test_the_evidence_tells_kernels_apart():
     chosen = fit_amplitudes(kernels, np.ones(80), targets)
     assert chosen.weights[0] > 20 * chosen.weights[1]
     assert np.sqrt(chosen.noise) == pytest.approx(0.1, rel=0.3)
-
-
-def test_element_energies_of_a_file(tmp_path):
-    path = tmp_path / "refs.npz"
-    np.savez(path, coeff=np.array([-4e5, -3.4, 5e11, 0.0, np.nan, -6.0]))
-    energies = read_element_energies(path)
-    assert np.flatnonzero(np.isfinite(energies)).tolist() == [1, 5] and energies.shape == (119,)
-    with pytest.raises(HpoptError, match="no such file"):
-        read_element_energies(tmp_path / "none.npz")
-    np.savez(path, other=np.zeros(3))
-    with pytest.raises(HpoptError, match=r"refs.npz: coeff: .*give an .npz with coeff\[Z\] in eV"):
-        read_element_energies(path)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.environments import environments, of_split
-from hpopt_lib.potential.small_data import SmallDataModel, read_element_energies
+from hpopt_lib.potential.small_data import SmallDataModel
 from hpopt_lib.potential.small_data_preset import MODEL_FILE, RESULTS, fit_preset
 from hpopt_lib.potential.small_data_validation import (
     KNOWN,
@@ -23,6 +23,7 @@ from hpopt_lib.potential.small_data_validation import (
     folds_by_system,
     summarise,
 )
+from hpopt_lib.references.files import read_element_energies
 from hpopt_lib.store import Store
 
 
