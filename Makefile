@@ -13,7 +13,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test test-faults lint serve amptorch bench-gmp bench-storage bench-amptorch clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve amptorch bench-gmp bench-molecules bench-storage bench-batched bench-amptorch clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
@@ -63,8 +63,14 @@ bench-amptorch: $(STAMP) ## both backends on the same data and hyperparameters (
 bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLAGS=--quick for a short look)
 	@$(VENV)/bin/python benchmarks/bench_gmp.py $(BENCH_FLAGS)
 
+bench-molecules: $(STAMP) ## energies and forces of molecules beside baselines (BENCH_FLAGS=--quick for a short look)
+	@$(VENV)/bin/python benchmarks/bench_molecules.py $(BENCH_FLAGS)
+
 bench-storage: $(STAMP) ## trials per second and overhead of a trial on every storage (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_storage.py $(BENCH_FLAGS)
+
+bench-batched: $(STAMP) ## trainings per hour, many networks at once beside one by one (BENCH_FLAGS=--quick)
+	@$(VENV)/bin/python benchmarks/bench_batched.py $(BENCH_FLAGS)
 
 lint: $(STAMP) ## ruff (rules and format) and mypy only
 	@$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.references import Reference, reference_from_dict
 from hpopt_lib.store import SplitArrays
 
 FORMAT, VERSION = "hpopt-amptorch-potential", 1
@@ -41,8 +42,8 @@ class AmptorchPotential:
     settings : TrainSettings
     gmp : GMPSettings
         Of the store.
-    reference : LinearReference or None
-        Energies of the elements that were subtracted before training; None when the network was trained on
+    reference : Reference or None
+        Energies that were subtracted before training; None when the network was trained on
         total energies, as AMPtorch does by itself.
     dtype : torch.dtype
         float32 or float64.
@@ -55,7 +56,7 @@ class AmptorchPotential:
         *,
         settings: TrainSettings,
         gmp: GMPSettings,
-        reference: LinearReference | None,
+        reference: Reference | None,
         dtype: torch.dtype,
     ) -> None:
         self.settings, self.gmp, self.reference, self.dtype = settings, gmp, reference, dtype
@@ -77,7 +78,7 @@ class AmptorchPotential:
         batch = batch_of(self._scaled(features[:, self.columns]), arrays.n_atoms)
         self.network.get_forces = False
         energy, _ = self.network(batch)
-        return self._total(energy, arrays.numbers, arrays.n_atoms)
+        return self._total(energy, arrays.numbers, arrays.n_atoms, arrays.info)
 
     def energy_and_forces(self, atoms: Atoms, *, upstream: bool = False) -> tuple[float, np.ndarray]:
         """Energy and forces of one structure.
@@ -107,7 +108,7 @@ class AmptorchPotential:
         scaled = (features[:, torch.from_numpy(self.columns)] - offset) / scale
         energy = self.network.model(scaled.to(self.dtype)).sum().double()
         (gradient,) = torch.autograd.grad(energy, positions)
-        total = self._total(energy[None], atoms.numbers, np.array([len(atoms)]))
+        total = self._total(energy[None], atoms.numbers, np.array([len(atoms)]), [atoms.info])
         return float(total[0]), -gradient.numpy() * float(self.scales["std"])
 
     def _upstream_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
@@ -127,17 +128,23 @@ class AmptorchPotential:
             batch = batch_of(features, np.array([len(atoms)]), fprimes=derivatives)
             self.network.get_forces = True
             energy, forces = self.network(batch)
-        total = self._total(energy, atoms.numbers, np.array([len(atoms)]))
+        total = self._total(energy, atoms.numbers, np.array([len(atoms)]), [atoms.info])
         return float(total[0]), forces.detach().double().numpy() * float(self.scales["std"])
 
     def _scaled(self, features: np.ndarray) -> torch.Tensor:
         scaled = (features - self.scales["offset"]) / self.scales["scale"]
         return torch.from_numpy(scaled).to(self.dtype)
 
-    def _total(self, output: torch.Tensor, numbers: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
+    def _total(
+        self,
+        output: torch.Tensor,
+        numbers: np.ndarray,
+        n_atoms: np.ndarray,
+        info: Sequence[Mapping[str, Any]],
+    ) -> np.ndarray:
         energy = output.detach().double().numpy() * float(self.scales["std"]) + float(self.scales["mean"])
         if self.reference is not None:
-            energy = energy + self.reference.energy(composition(numbers, n_atoms))
+            energy = energy + self.reference.of_frames(numbers, n_atoms, info)
         return energy
 
     def save(self, path: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None) -> Path:
@@ -193,7 +200,7 @@ class AmptorchPotential:
                 scales,
                 settings=TrainSettings.from_dict(header["settings"]),
                 gmp=GMPSettings.from_dict(header["gmp"]),
-                reference=None if reference is None else LinearReference.from_dict(reference),
+                reference=None if reference is None else reference_from_dict(reference),
                 dtype={"float32": torch.float32, "float64": torch.float64}[header["dtype"]],
             )
         except FileNotFoundError:

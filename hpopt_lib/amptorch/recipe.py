@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +91,20 @@ def check_settings(settings: TrainSettings) -> None:
             "normalization: AMPtorch has no layer normalisation",
             remedy="use none or batch: --set normalization=none, or a --space without it",
         )
+    if settings.force_weight > 0:
+        raise HpoptError(
+            "force_weight: this backend trains AMPtorch on energies only",
+            remedy="leave force_weight out, or use --backend hpopt",
+        )
 
 
 def check_space(space: Any) -> None:
     """Raise when a `hpopt_lib.tuning.space.SearchSpace` holds what AMPtorch's network lacks."""
-    searched: Iterable[Any] = (p for p in space.parameters if p.name == "normalization")
-    for value in [*(choice for p in searched for choice in p.choices), space.fixed.get("normalization")]:
-        if value is not None:
-            check_settings(TrainSettings(normalization=value))
+    for normalization in ("none", "batch", "layer"):
+        if space.allows("normalization", normalization):
+            check_settings(TrainSettings(normalization=normalization))
+    if weight := space.largest("force_weight"):
+        check_settings(TrainSettings(force_weight=weight))
 
 
 def _scheduler(settings: TrainSettings) -> dict[str, Any] | None:

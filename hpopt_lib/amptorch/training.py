@@ -25,7 +25,6 @@ from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError, TrainResult
-from hpopt_lib.references import composition
 from hpopt_lib.store import SplitArrays
 
 
@@ -97,7 +96,7 @@ class AmptorchTraining:
     def _target(self, arrays: SplitArrays) -> np.ndarray:
         if self.reference is None:
             return arrays.energy
-        return arrays.energy - self.reference.energy(composition(arrays.numbers, arrays.n_atoms))
+        return arrays.energy - self.reference.of_frames(arrays.numbers, arrays.n_atoms, arrays.info)
 
     @property
     def finished(self) -> bool:

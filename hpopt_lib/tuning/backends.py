@@ -36,6 +36,8 @@ class TrainingBackend:
         Reads a saved potential.
     check_space : callable
         Raises when a search space holds what the backend does not have.
+    forces : bool
+        Whether forces can be evaluated on the frames of a store.
     space : Path or None
         Search space that is used when none is named; None for the package's default.
     """
@@ -46,6 +48,7 @@ class TrainingBackend:
     dataset: Callable[[Dataset, Store, str], Dataset]
     load: Callable[[Path], Any]
     check_space: Callable[[SearchSpace], None]
+    forces: bool = True
     space: Path | None = None
 
 
@@ -82,6 +85,7 @@ def training_backend(name: str) -> TrainingBackend:
             dataset=features.upstream_dataset,
             load=AmptorchPotential.load,
             check_space=recipe.check_space,
+            forces=False,
             space=recipe.DEFAULT_SPACE,
         )
     raise HpoptError(f"--backend: {name!r} is unknown", remedy=f"use {' or '.join(BACKENDS)}")

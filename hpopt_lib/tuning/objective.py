@@ -15,6 +15,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics, skill
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
 from hpopt_lib.potential.evaluation import baseline_energies
+from hpopt_lib.potential.forces import FORCE_ERROR, force_scores, predict_forces
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import OBJECTIVE, Dataset, Training, TrainResult
@@ -185,7 +186,7 @@ class _Attempt:
         except HpoptError as error:
             say(f"{error.problem}: trial {self.trial.number} starts again")
             return None
-        if state is None or state["settings"] != self.settings.to_dict():
+        if state is None or TrainSettings.from_dict(state["settings"]) != self.settings:
             return None
         say(f"trial {self.trial.number}: goes on after epoch {state['epoch']} of trial {self.root}")
         return state
@@ -219,14 +220,19 @@ def validation_scores(potential: Potential, data: Dataset) -> dict[str, float]:
     -------
     dict of str to float
         ``energy_mae_mev_per_atom``, ``energy_mae_ev``, ``skill_over_median``, ``skill_over_linear``; a skill
-        is missing where the baseline has no error.
+        is missing where the baseline has no error. After a training on forces also
+        ``force_mae_mev_per_angstrom``.
     """
     split = data.validation
-    metrics = energy_metrics(split.energy, potential.predict(split), split.n_atoms)
+    predicted = potential.predict(split)
+    metrics = energy_metrics(split.energy, predicted, split.n_atoms)
     scores = {name: metrics[name] for name in (OBJECTIVE, "energy_mae_ev")}
     for name, energies in baseline_energies(data.train, data.reference, split).items():
         if (error := energy_metrics(split.energy, energies, split.n_atoms)[OBJECTIVE]) > 0:
             scores[f"skill_over_{name}"] = skill(metrics[OBJECTIVE], error)
+    if potential.settings.force_weight > 0:
+        errors = force_scores(split, predicted, predict_forces(potential, split))
+        scores[FORCE_ERROR] = errors[FORCE_ERROR]
     return scores
 
 

@@ -17,6 +17,7 @@ from hpopt_lib.tuning.config import finished
 from hpopt_lib.tuning.copying import copy_study
 from hpopt_lib.tuning.interrupts import MARGIN_S, Interrupts, interruptible, job_deadline
 from hpopt_lib.tuning.janitor import Janitor, requeue_lost
+from hpopt_lib.tuning.processes import work
 from hpopt_lib.tuning.storage import files_folder, load_study, open_storage
 from hpopt_lib.tuning.study import create_study, tune
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
@@ -97,13 +98,27 @@ def running(storage: str) -> list[int]:
     return [t.number for t in trials if t.state.name == "RUNNING" and len(t.intermediate_values) >= 3]
 
 
+@pytest.mark.slow
+def test_a_lower_total_leaves_waiting_trials_in_the_queue(make_config, storage):
+    """Trials that were put back when there were more to come must not push a study over its total."""
+    create_study("s", make_config(fixed={"epochs": 2}, sampler="random"), trials=50, storage=storage)
+    study = load_study("s", storage)
+    for lr in (1e-3, 2e-3, 3e-3):
+        study.enqueue_trial({"lr": lr})
+    work("s", storage, WorkerOptions(trials=2), jobs=2)
+    states = [trial.state.name for trial in load_study("s", storage).trials]
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "WAITING"]
+    work("s", storage, WorkerOptions(trials=3), jobs=1)
+    assert [trial.state.name for trial in load_study("s", storage).trials] == ["COMPLETE"] * 3
+
+
 LONG = {"epochs": 4000, "num_layers": 1, "batch_size": 32}
 
 
 @pytest.mark.slow
 def test_a_stopped_workers_trial_is_continued_by_the_next_one(make_config, storage, tmp_path, start_worker):
-    """A single trial of 600 epochs, cut twice, is the same to the last bit as one that was not."""
-    config = make_config(fixed={**LONG, "epochs": 600}, sampler="random")
+    """A single trial of 2000 epochs, cut twice, is the same to the last bit as one that was not."""
+    config = make_config(fixed={**LONG, "epochs": 2000}, sampler="random")
     whole = tune("whole", config, trials=1, storage=f"sqlite:///{tmp_path}/other.db").trials[0]
     create_study("s", config, trials=1, storage=storage)
     for number in (signal.SIGUSR1, signal.SIGTERM):
@@ -120,7 +135,7 @@ def test_a_stopped_workers_trial_is_continued_by_the_next_one(make_config, stora
     assert first.params == second.params == last.params == whole.params
     assert (last.value, last.intermediate_values) == (whole.value, whole.intermediate_values)
     assert last.user_attrs["learning_curve"] == whole.user_attrs["learning_curve"]
-    assert 0 < second.user_attrs["resumed_epoch"] <= last.user_attrs["resumed_epoch"] < 600
+    assert 0 < second.user_attrs["resumed_epoch"] <= last.user_attrs["resumed_epoch"] < 2000
     assert list((files_folder(storage) / "checkpoints" / "s").iterdir()) == []
 
 
