@@ -45,7 +45,8 @@ def choice(case: Case, folder: Path, gmp: GMPSettings, settings: TrainSettings, 
     head = ["features", "force_weight", "energy MAE, meV/atom", "force MAE, meV/Å"]
     return (
         f"## How features and weight were chosen\n\nErrors on the {len(data.validation)} validation frames "
-        f"of {case.name} after {epochs} epochs, one seed.\n\n{table(head, rows)}"
+        f"of {case.name} after {epochs} epochs, one seed. Learning rate, batch size and number of nodes were "
+        f"compared by hand on the same frames.\n\n{table(head, rows)}"
     )
 
 

@@ -121,6 +121,11 @@ def coinciding(frames: list[Atoms]) -> None:
     labelled(frames[2], 1.0, np.zeros((9, 3)))
 
 
+def huge_cell(frames: list[Atoms]) -> None:
+    frames[2].cell[2, 2] = 1e10
+    labelled(frames[2], 1.0, np.zeros((9, 3)))
+
+
 def flat(frames: list[Atoms]) -> None:
     frames[2].cell[2] = frames[2].cell[1]
     labelled(frames[2], 1.0, np.zeros((9, 3)))
@@ -190,8 +195,11 @@ STRUCTURE_FILES: dict[str, tuple[Callable[[World], Path], tuple[str, ...]]] = {
     "NaN force": (spoiled(results(forces=np.nan)), ("bad.traj: frame 2: forces: not all are finite",)),
     "missing forces": (spoiled(results(forces=None)), ("bad.traj: forces: missing in 1 of 4 frames",)),
     "NaN position": (spoiled(moved(np.nan)), ("bad.traj: frame 2: positions: not all are finite",)),
+    "atom far away": (spoiled(moved(1e10)), ("bad.traj: frame 2: positions: atoms or cell reach to 1e+10 Å",)),
+    "huge cell": (spoiled(huge_cell), ("bad.traj: frame 2: positions: atoms or cell reach to 1e+10 Å",)),
     "element without density": (spoiled(element(94)), ("bad.traj: frame 2: ", "Pu")),
     "element X": (spoiled(element(0)), ("bad.traj: frame 2: element: atom 4 has no known element",)),
+    "element 7432": (spoiled(element(7432)), ("bad.traj: frame 2: element: atom 4 has no known element (number 7432)",)),
     "no atoms": (spoiled(empty_frame), ("bad.traj: frame 2: atoms: there is none",)),
     "coinciding atoms": (spoiled(coinciding), ("bad.traj: frame 2: positions: two atoms are 0.010 Å apart",)),
     "cell without volume": (spoiled(flat), ("bad.traj: frame 2: cell: periodic, but its volume is zero",)),

@@ -43,6 +43,21 @@ def test_benchmark_of_the_storages(tmp_path):
     assert all(float(row[2].replace(",", "")) > 0 for row in rows), "trials/s"
 
 
+def test_benchmark_of_few_frames(inputs, tmp_path):
+    out = tmp_path / "results.md"
+    out.write_text("# Something else\n\nkept\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_small_data.py"), str(inputs / "train.traj")]
+    done = subprocess.run(
+        [*command, "--quick", "--development", "30", "--out", str(out)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = out.read_text(encoding="utf-8")
+    assert report.startswith("# Something else\n\nkept\n") and report.strip().endswith(done.stdout.strip())
+    assert "frames held out from development: small-data" in report
+    assert str(inputs) not in report  # no folder of this machine
+
+
 def test_benchmark_of_the_molecules(tmp_path):
     pytest.importorskip("numba")
     out = tmp_path / "results.md"

@@ -107,6 +107,16 @@ def data_info(store) -> None:
 @click.option(
     "--duplicates", default="error", show_default=True, help="error, drop or keep repeated structures."
 )
+@click.option(
+    "--references",
+    default="linear",
+    show_default=True,
+    help="What energies are relative to in training: none, linear, FILE, isolated-atoms=FILE or adsorption.",
+)
+@click.option(
+    "--split", type=click.Path(path_type=Path), metavar="JSON", help="Split file of hpopt data split."
+)
+@click.option("--fold", type=int, help="Fold of the split file to validate on, from 0.")
 @click.option("--processes", type=int, default=1, show_default=True, help="Processes that featurise.")
 @click.option(
     "--backend", default="auto", show_default=True, help="auto, exact, torch or numba, for the features."
@@ -115,23 +125,29 @@ def data_info(store) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def preprocess(
     inputs, out, sigmas, max_order, cutoff, sharp_cutoff, dtype, transform, energy_unit, length_unit,
-    format_name, energy, trust_pickle, no_unit_check, duplicates, processes, backend, threads, overwrite,
+    format_name, energy, trust_pickle, no_unit_check, duplicates, references, split, fold, processes, backend,
+    threads, overwrite,
 ) -> None:  # fmt: skip
     """Featurise structure files into a store; the first file is the training split.
 
+    With --split the files are those that were split, and the split file says where each frame goes.
     After a kill or Ctrl-C the same command goes on where it was.
     """
     from hpopt_lib.gmp.backends import Backend
     from hpopt_lib.gmp.settings import GMPSettings
-    from hpopt_lib.preprocess import ReadOptions, parse_inputs
+    from hpopt_lib.inputs import ReadOptions, parse_inputs
     from hpopt_lib.preprocess import preprocess as run
+    from hpopt_lib.references import parse_reference
+    from hpopt_lib.split_inputs import split_inputs, split_record
     from hpopt_lib.store import Store, describe
 
     chosen = {"max_order": max_order, "cutoff": cutoff, "smooth_cutoff": not sharp_cutoff}
     if sigmas is not None:
         chosen["sigmas"] = _numbers(sigmas, option="--sigmas")
+    if split is None and fold is not None:
+        raise HpoptError("--fold: without --split", remedy="name the split file with --split")
     run(
-        parse_inputs(inputs),
+        parse_inputs(inputs) if split is None else split_inputs(inputs, split, fold=fold),
         out,
         settings=GMPSettings(**{key: value for key, value in chosen.items() if value is not None}),
         dtype=dtype,
@@ -142,6 +158,8 @@ def preprocess(
         processes=processes,
         backend=Backend(backend, threads=threads),
         overwrite=overwrite,
+        references=parse_reference(references, energy_unit=energy_unit),
+        split=None if split is None else split_record(split, fold=fold),
     )
     with Store.open(out) as store:
         click.echo(describe(store))

@@ -13,6 +13,8 @@ from hpopt_lib.errors import HpoptError
 
 #: Å³; hydrogen at the highest pressures has about 1. Also keeps the search for pairs finite.
 MIN_VOLUME_PER_ATOM = 0.5
+#: Å. Beyond some 10⁵ Å the search for neighbours ends the whole process (a division by zero in vesin 0.6).
+MAX_EXTENT = 1.0e5
 
 
 def check_frame(atoms: Atoms, *, where: str) -> FrameMagnitudes:
@@ -32,13 +34,22 @@ def check_frame(atoms: Atoms, *, where: str) -> FrameMagnitudes:
     """
     if len(atoms) == 0:
         raise HpoptError(f"{where}: atoms: there is none", remedy="remove the frame")
-    if (atoms.numbers < 1).any():
-        atom = int(np.argmin(atoms.numbers))
-        raise HpoptError(f"{where}: element: atom {atom} has no known element (X)", remedy="remove the frame")
+    unknown = (atoms.numbers < 1) | (atoms.numbers >= len(covalent_radii))
+    if unknown.any():
+        atom = int(np.argmax(unknown))
+        raise HpoptError(
+            f"{where}: element: atom {atom} has no known element (number {atoms.numbers[atom]})",
+            remedy="remove the frame",
+        )
     if not np.isfinite(atoms.positions).all():
         raise HpoptError(f"{where}: positions: not all are finite", remedy="remove the frame")
     if not np.isfinite(atoms.cell.array).all():
         raise HpoptError(f"{where}: cell: not all numbers are finite", remedy="remove the frame")
+    extent = max(float(np.abs(atoms.positions).max()), float(np.abs(atoms.cell.array).max()))
+    if extent > MAX_EXTENT:
+        raise HpoptError(
+            f"{where}: positions: atoms or cell reach to {extent:.3g} Å", remedy="remove or correct the frame"
+        )
     vectors = atoms.cell.array[atoms.pbc]
     if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
         raise HpoptError(f"{where}: cell: periodic, but its volume is zero", remedy="set a cell or pbc=False")

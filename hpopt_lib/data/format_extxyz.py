@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -57,8 +58,8 @@ def frames_of_text(text: TextIO) -> Iterator[Atoms]:
             ) from None
         if n_atoms < 0:
             raise ValueError(f"line {line_number}: {n_atoms} atoms")
-        block = [line, *(text.readline() for _ in range(n_atoms + 1))]
-        if not block[-1]:
+        block = [line, *islice(text, n_atoms + 1)]
+        if len(block) < n_atoms + 2:
             raise ValueError(f"line {line_number}: the file ends within a frame of {n_atoms} atoms")
         try:
             (atoms,) = read_xyz(io.StringIO("".join(block)), slice(None))

@@ -17,10 +17,8 @@ from hpopt_lib.data.containers import damaged
 from hpopt_lib.data.reader_protocol import ReaderOptions
 from hpopt_lib.errors import HpoptError
 
-#: Names of numbers, positions, energies and forces [1]_ [2]_.
-#:
-#: .. [1] S. Chmiela et al., Sci. Adv. 3, e1603015 (2017).
-#: .. [2] A. S. Christensen, O. A. von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020).
+#: Names of numbers, positions, energies and forces, in MD17 (S. Chmiela et al., Sci. Adv. 3, e1603015 (2017))
+#: and in rMD17 (A. S. Christensen, O. A. von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018 (2020)).
 KEYS = {
     "md17": ("z", "R", "E", "F"),
     "rmd17": ("nuclear_charges", "coords", "energies", "forces"),

@@ -38,12 +38,9 @@ def is_qm9(path: Path) -> bool:
 def read_qm9(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
     """Molecules with the internal energy at 0 K, without the uncharacterised ones.
 
-    The structures of 3054 molecules changed into others when they were relaxed [1]_; the authors list them in
-    ``uncharacterized.txt``, which must lie in the folder or beside it.
-
-    References
-    ----------
-    .. [1] R. Ramakrishnan et al., Sci. Data 1, 140022 (2014).
+    The structures of 3054 molecules changed into others when they were relaxed; the authors
+    (R. Ramakrishnan et al., Sci. Data 1, 140022 (2014)) list them in ``uncharacterized.txt``, which must lie
+    in the folder or beside it.
 
     Raises
     ------

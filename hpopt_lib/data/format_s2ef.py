@@ -54,11 +54,8 @@ def read_s2ef(path: Path, options: ReaderOptions) -> Iterator[Atoms]:
     """Frames of all pairs with raw energies, system, frame number and reference energy.
 
     ``0.extxyz[.xz]`` holds the frames with the raw total energies of the calculation, ``0.txt[.xz]`` a line
-    ``randomNNN,frameN,REFERENCE`` for each. Raw minus reference is the adsorption energy [1]_.
-
-    References
-    ----------
-    .. [1] L. Chanussot et al., ACS Catal. 11, 6059 (2021).
+    ``randomNNN,frameN,REFERENCE`` for each. Raw minus reference is the adsorption energy
+    (L. Chanussot et al., ACS Catal. 11, 6059 (2021)).
 
     Raises
     ------

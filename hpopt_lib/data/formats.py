@@ -123,7 +123,7 @@ for _format in (
         is_md17,
         read_md17,
         energy_unit="kcal/mol",
-        energies="total",
+        energies="raw",
         sets_labels=("frame", "energy_kind"),
     ),
     Format(
@@ -132,7 +132,7 @@ for _format in (
         is_rmd17,
         read_rmd17,
         energy_unit="kcal/mol",
-        energies="total",
+        energies="raw",
         sets_labels=("frame", "energy_kind"),
     ),
     Format(
@@ -141,7 +141,7 @@ for _format in (
         is_qm9,
         read_qm9,
         energy_unit="Hartree",
-        energies="U₀, internal energy at 0 K",
+        energies="raw: U₀, internal energy at 0 K",
         sets_labels=_SAID,
     ),
 ):

@@ -72,8 +72,9 @@ class MagnitudeSample:
 def free_atom_energy_ev(numbers: np.ndarray) -> np.ndarray:
     """Total energy of neutral free atoms with all electrons, by the statistical theory of the atom.
 
-    E = -0.768745 Z^(7/3) + Z²/2 - 0.269900 Z^(5/3) Hartree (Thomas and Fermi, Scott, Schwinger [1]_), and
-    -1/2 for hydrogen; within 1.5 % of Hartree-Fock from boron on, 6 % for the lighter.
+    E = -0.768745 Z^(7/3) + Z²/2 - 0.269900 Z^(5/3) Hartree (Thomas and Fermi, Scott, Schwinger; see
+    B.-G. Englert and J. Schwinger, Phys. Rev. A 32, 26 (1985)), and -1/2 for hydrogen; within 1.5 % of
+    Hartree-Fock from boron on, 6 % for the lighter.
 
     Parameters
     ----------
@@ -84,10 +85,6 @@ def free_atom_energy_ev(numbers: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         Energies in eV, in the shape of `numbers`.
-
-    References
-    ----------
-    .. [1] B.-G. Englert, J. Schwinger, Phys. Rev. A 32, 26 (1985).
     """
     z = np.asarray(numbers, dtype=float)
     hartree = -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)

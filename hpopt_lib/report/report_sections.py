@@ -91,12 +91,14 @@ def _how_to_make(study: optuna.Study) -> str:
 
 
 def _parity_panels(study: optuna.Study, record: Mapping[str, Any], final_dir: Path) -> dict[str, Any]:
-    from hpopt_lib.potential.model import Potential
     from hpopt_lib.store import Store
+    from hpopt_lib.tuning.backends import training_backend
 
-    with Store.open(study_config(study).store) as store:
-        potential = Potential.load(final_dir / f"trial{record['trial']}-seed0.npz")
-        return figures.parity_panels(potential, store)
+    config = study_config(study)
+    with Store.open(config.store) as store:
+        backend = training_backend(config.backend)
+        potential = backend.load(final_dir / f"trial{record['trial']}-seed0.npz")
+        return figures.parity_panels(potential, store, read=backend.read)
 
 
 def provenance_section(study: optuna.Study, record: Mapping[str, Any] | None) -> list[Block]:

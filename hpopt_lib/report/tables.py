@@ -15,7 +15,9 @@ from hpopt_lib.report.study_data import (
     parameter_names,
     trial_rows,
 )
-from hpopt_lib.tuning.config import CONFIG, study_config
+from hpopt_lib.tuning.ampopt import IMPORTED
+from hpopt_lib.tuning.backends import DEFAULT as BACKEND
+from hpopt_lib.tuning.config import CONFIG, REFERENCE, study_config
 from hpopt_lib.tuning.manage import trial_states
 
 if TYPE_CHECKING:
@@ -162,7 +164,17 @@ def final_caption(record: Row) -> str:
         f"`{record['study']}`, retrained): {spread}. "
         "Energies per atom in meV/atom, of whole frames in eV; 95 % interval by resampling whole systems; "
         "baselines fitted on the training split: median energy per atom, and per-element linear fit; "
-        f"skill = 1 − error / baseline error.{forces}"
+        f"skill = 1 − error / baseline error.{forces} {reference_sentence(record.get('reference'))}"
+    ).strip()
+
+
+def reference_sentence(reference: Mapping[str, Any] | None) -> str:
+    """Which reference a model was trained with; empty for results of before this was recorded."""
+    if not reference:
+        return ""
+    return (
+        f"The model was trained on energies relative to {reference['label']}; the reference cancels in an "
+        "error, so these are errors of the total energy too."
     )
 
 
@@ -252,8 +264,13 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
             "repeats in a trial": config.repeats,
             "seed": config.seed,
             "fixed hyperparameters": fixed,
+            **({"backend": config.backend} if config.backend != BACKEND else {}),
         }
+        if reference := study.user_attrs.get(REFERENCE):
+            settings["energies relative to"] = reference
         rows += [{"setting": name, "value": str(value)} for name, value in settings.items()]
+    if origin := study.user_attrs.get(IMPORTED):
+        rows.append({"setting": "imported", "value": f"from {origin['from']}, not comparable with ours"})
     return rows
 
 

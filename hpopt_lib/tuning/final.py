@@ -19,6 +19,7 @@ from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import train
 from hpopt_lib.progress import progress
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.objective import training_seed
 
@@ -86,13 +87,13 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         earlier = {**done, "settings": {**TrainSettings().to_dict(), **done.get("settings", {})}}
         if all(earlier.get(key) == value for key, value in identity.items()):
             return done
-    store, data = Store.open(config.store), config.dataset()
+    store, data, backend = Store.open(config.store), config.dataset(), training_backend(config.backend)
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
     runs = []
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
         seed = training_seed(config.seed, -1, k)
-        result = train(data, settings, seed=seed)
+        result = train(data, settings, seed=seed, training=backend.training)
         extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
         result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
         runs.append(
@@ -103,11 +104,14 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
                 "history": result.history,
             }
         )
-        for split, metrics in evaluate(result.potential, store).items():
+        for split, metrics in evaluate(
+            result.potential, store, read=backend.read, forces=backend.forces
+        ).items():
             splits[split].append(metrics)
     record = {
         **identity,
         "metric": HEADLINE,
+        "reference": describe_reference(store),
         "runs": runs,
         "splits": splits,
         "summary": {split: summarise(metrics) for split, metrics in splits.items()},
@@ -119,6 +123,12 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     with atomic_path(out_dir / RESULTS, overwrite=True) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def describe_reference(store: Store) -> dict[str, Any]:
+    """Which reference the energies of a store are relative to: ``kind``, ``label`` and ``source``."""
+    reference = store.reference
+    return {"kind": reference.kind, "label": reference.label, "source": reference.source}
 
 
 def read_results(out_dir: str | Path) -> dict[str, Any] | None:

@@ -60,6 +60,8 @@ class Objective:
         Gives the path of a trial's checkpoint by the number of its first attempt.
     device : str
         Where PyTorch computes.
+    training : callable, optional
+        See `hpopt_lib.tuning.backends.TrainingBackend`.
     on_result : callable, optional
         Called with the trial and the history of its last training before its result is told.
     """
@@ -72,6 +74,7 @@ class Objective:
     stops: Interrupts = field(default_factory=Interrupts)
     checkpoint: Callable[[int], Path] | None = None
     device: str = "cpu"
+    training: Callable[..., Any] | None = None
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -124,7 +127,8 @@ class _Attempt:
         import optuna
 
         seed = training_seed(self.of.seed, self.root, repeat)
-        training = Training(self.of.data, self.settings, seed=seed, device=self.of.device)
+        make = self.of.training or Training
+        training = make(self.of.data, self.settings, seed=seed, device=self.of.device)
         if state is not None:
             training.restore(state)
             for record in training.history:

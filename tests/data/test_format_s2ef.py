@@ -156,6 +156,10 @@ def test_a_file_without_end_in_a_frame(tmp_path, frames):
     text = extxyz(frames[:2]).splitlines(keepends=True)
     (tmp_path / "a.xyz").write_text("".join(text[:-1]))
     refused(tmp_path / "a.xyz", "a.xyz: frame 1: .*line 12: the file ends within a frame of 9 atoms")
+    (tmp_path / "b.xyz").write_text("".join(["999999999999\n", *text[1:]]))
+    refused(
+        tmp_path / "b.xyz", "b.xyz: frame 0: .*line 1: the file ends within a frame of 999999999999 atoms"
+    )
 
 
 MEASURE = """

@@ -146,9 +146,9 @@ def counted(monkeypatch) -> list[str]:
         calls.append(f"train {options['seed']}")
         return train(*arguments, **options)
 
-    def counted_evaluate(potential, store):
+    def counted_evaluate(potential, store, **options):
         calls.append("evaluate")
-        return evaluation(potential, store)
+        return evaluation(potential, store, **options)
 
     monkeypatch.setattr(final, "train", counted_train)
     monkeypatch.setattr(final, "evaluate", counted_evaluate)
