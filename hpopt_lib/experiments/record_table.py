@@ -49,7 +49,7 @@ def record_table(
     TrialTable
         Without command and commit, which the caller knows.
     """
-    from hpopt_lib.potential.batched import Member, groups
+    from hpopt_lib.potential.batched_training import Member, groups
     from hpopt_lib.store import Store
 
     path = str(Path(store).resolve())

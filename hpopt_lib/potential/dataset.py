@@ -9,7 +9,7 @@ import torch
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.references import LinearReference
+from hpopt_lib.references import Reference
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import SplitArrays, Store
 
@@ -26,7 +26,7 @@ class Dataset:
     validation: SplitArrays
     gmp: GMPSettings
     scaler: FeatureScaler
-    reference: LinearReference
+    reference: Reference
     dtype: torch.dtype = torch.float32
 
     @classmethod

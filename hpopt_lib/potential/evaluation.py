@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from hpopt_lib.metrics import bootstrap_interval, efwt, energy_metrics, force_metrics, skill
+from hpopt_lib.potential.forces import force_scores, have_forces, predict_forces
 from hpopt_lib.potential.model import Potential
-from hpopt_lib.references import composition, median_baseline
+from hpopt_lib.references import Reference, composition, median_baseline
 from hpopt_lib.store import SplitArrays, Store
 
 #: The error that intervals and skills are printed for.
 HEADLINE = "energy_mae_mev_per_atom"
 
 
-def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
+def baseline_energies(train: SplitArrays, reference: Reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
     """Predictions in eV of the baselines fitted on the training split.
 
     Parameters
     ----------
     train : SplitArrays
-    reference : LinearReference
-        Fitted on the same training split.
+    reference : Reference
+        Of the same training split; whatever its kind, its linear fit is the baseline.
     arrays : SplitArrays
         Frames to predict.
 
@@ -35,7 +36,7 @@ def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dic
     """
     return {
         "median": median_baseline(train.energy, train.n_atoms, arrays.n_atoms),
-        "linear": reference.energy(composition(arrays.numbers, arrays.n_atoms)),
+        "linear": reference.baseline.energy(composition(arrays.numbers, arrays.n_atoms)),
     }
 
 
@@ -69,7 +70,12 @@ def score(arrays: SplitArrays, predicted_ev: np.ndarray, baselines: dict[str, np
 
 
 def evaluate(
-    potential: Potential, store: Store, splits: Iterable[str] | None = None
+    potential: Potential,
+    store: Store,
+    splits: Iterable[str] | None = None,
+    *,
+    read: Callable[[Store, str], SplitArrays] = Store.read,
+    forces: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Score a potential on splits of a store.
 
@@ -80,11 +86,15 @@ def evaluate(
         With the featurisation that the potential was trained on.
     splits : iterable of str, optional
         All splits but the training split by default.
+    read : callable
+        Reads a split of the store with the features that the potential takes.
+    forces : bool
+        Whether forces are predicted too, where all frames of a split have some.
 
     Returns
     -------
     dict of dict
-        `score` for every split.
+        For every split its `score`, and its `hpopt_lib.potential.forces.force_scores`.
 
     Raises
     ------
@@ -101,10 +111,11 @@ def evaluate(
     train = store.read(store.train_split)
     results = {}
     for split in splits if splits is not None else store.validation_splits():
-        arrays = store.read(store.check_split(split))
-        results[split] = score(
-            arrays, potential.predict(arrays), baseline_energies(train, store.reference, arrays)
-        )
+        arrays = read(store, store.check_split(split))
+        predicted = potential.predict(arrays)
+        results[split] = score(arrays, predicted, baseline_energies(train, store.reference, arrays))
+        if forces and have_forces(arrays).all():
+            results[split] |= force_scores(arrays, predicted, predict_forces(potential, arrays))
     return results
 
 

@@ -1,4 +1,4 @@
-"""Train a potential on energies, validating every epoch and keeping the best epoch."""
+"""Train a potential on energies, and forces if asked, validating every epoch and keeping the best epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
 from hpopt_lib.potential.model import Potential, Prepared
-from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import composition
+from hpopt_lib.potential.training_parts import atoms_of, make_loss, make_schedule, new_potential, residuals
 from hpopt_lib.store import SplitArrays
 
 #: The error that early stopping, pruning and tuning look at, on the validation split.
@@ -43,7 +43,8 @@ class TrainResult:
         Validation energy MAE of that epoch in meV/atom.
     history : list of dict
         For every epoch: ``epoch``, ``lr``, ``train_loss`` (in the loss's own unit, dropout
-        and normalisation as in training) and ``validation_`` + the objective's name.
+        and normalisation as in training) and ``validation_`` + the objective's name; with a force
+        weight also ``validation_force_mae_mev_per_angstrom``.
     seconds : float
         Wall time.
     """
@@ -55,22 +56,6 @@ class TrainResult:
     seconds: float = 0.0
 
 
-def _loss(settings: TrainSettings, reduction: str = "mean") -> torch.nn.Module:
-    if settings.loss == "huber":
-        return torch.nn.HuberLoss(delta=0.5, reduction=reduction)
-    return {"mae": torch.nn.L1Loss, "mse": torch.nn.MSELoss}[settings.loss](reduction=reduction)
-
-
-def _schedule(
-    settings: TrainSettings, optimizer: torch.optim.Optimizer
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if settings.schedule == "step":
-        return torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.gamma)
-    if settings.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
 def train(
     data: Dataset,
     settings: TrainSettings,
@@ -78,6 +63,8 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     device: str = "cpu",
+    training: Callable[..., Any] | None = None,
+    matrix_mb: float | None = None,
 ) -> TrainResult:
     """Train one potential.
 
@@ -93,6 +80,11 @@ def train(
         exception from it ends the training, which is how a trial is pruned.
     device : str
         Where PyTorch computes, such as ``cpu`` or ``cuda``.
+    training : callable, optional
+        What to train with instead of :class:`Training`, see `hpopt_lib.tuning.backends.TrainingBackend`.
+    matrix_mb : float, optional
+        Memory in MB that the derivatives of one split's features may take, see
+        `hpopt_lib.potential.derivatives`; used with a force weight only.
 
     Returns
     -------
@@ -103,11 +95,12 @@ def train(
     TrainingDivergedError
         When the loss is no longer finite.
     """
-    training = Training(data, settings, seed=seed, device=device)
-    for record in training:
+    own = {"matrix_mb": matrix_mb} if training is None else {}
+    run = (training or Training)(data, settings, seed=seed, device=device, **own)
+    for record in run:
         if on_epoch is not None:
-            on_epoch(training.epoch, record)
-    return training.result()
+            on_epoch(run.epoch, record)
+    return run.result()
 
 
 class Training:
@@ -119,6 +112,8 @@ class Training:
     settings : TrainSettings
     seed : int
     device : str
+    matrix_mb : float, optional
+        See `train`.
 
     Attributes
     ----------
@@ -134,46 +129,46 @@ class Training:
     ...     print(training.epoch, record["validation_energy_mae_mev_per_atom"])
     """
 
-    def __init__(self, data: Dataset, settings: TrainSettings, *, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        device: str = "cpu",
+        matrix_mb: float | None = None,
+    ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
-        columns = feature_columns(data.gmp, settings)
         n_atoms = data.train.n_atoms.astype(np.int64)
         if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
             raise HpoptError(
                 "normalization: batch needs two atoms, and every batch is a single atom",
                 remedy="raise batch_size, or choose another normalization",
             )
-        counts = composition(data.train.numbers, data.train.n_atoms)
-        per_atom = (data.train.energy - data.reference.energy(counts)) / n_atoms
-        # frames that the references explain fully leave no spread to divide by
-        spread = max(float(np.std(per_atom)), 1e-6)
+        per_atom, spread = residuals(data)
         # the caller's random numbers are left alone; this training has a stream of its own
         with self._own_random_numbers(start=seed):
-            network = SingleNetwork(len(columns), settings)
-        self.potential = Potential(
-            network,
-            settings=settings,
-            gmp=data.gmp,
-            scaler=data.scaler,
-            reference=data.reference,
-            residual_spread_ev_per_atom=spread,
-            dtype=data.dtype,
-        ).to(self.device)
+            self.potential = new_potential(data, settings, spread).to(self.device)
         self._inputs = self.potential.inputs(data.train.features)
         self._validation = self.potential.prepare(data.validation)
         self._targets = torch.from_numpy(per_atom / spread).to(self.device, data.dtype)
         self._counts = torch.from_numpy(n_atoms).to(self.device)
         self._n_atoms, self._offsets = n_atoms, np.concatenate([[0], np.cumsum(n_atoms)])
-        self._loss = _loss(settings)
+        self._loss = make_loss(settings)
+        self._forces = None
+        if settings.force_weight > 0:
+            self._forces = ForceTerm(
+                self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb
+            )
         self._optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            self.potential.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-        self._schedule = _schedule(settings, self._optimizer)
+        self._schedule = make_schedule(settings, self._optimizer)
         self._rng = np.random.default_rng(seed)
         self.epoch, self.best_epoch, self.best_error = 0, 0, float("inf")
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._best_weights = copy.deepcopy(network.state_dict())
+        self._best_weights = copy.deepcopy(self.potential.network.state_dict())
 
     _torch_state: torch.Tensor
     _cuda_state: torch.Tensor
@@ -230,6 +225,8 @@ class Training:
             "train_loss": loss,
             f"validation_{OBJECTIVE}": error,
         }
+        if self._forces is not None:
+            record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
         self.history.append(record)
         if error < self.best_error:
             self.best_epoch, self.best_error = self.epoch, error
@@ -243,11 +240,17 @@ class Training:
         for batch in np.array_split(order, -(-len(order) // self.settings.batch_size)):
             if self.settings.normalization == "batch" and self._n_atoms[batch].sum() < 2:
                 continue  # batch statistics of a single atom are not defined
-            atoms, frame = _atoms_of(batch, self._offsets, self._n_atoms)
+            atoms, frame = atoms_of(batch, self._offsets, self._n_atoms)
             atoms, frame = atoms.to(self.device), frame.to(self.device)
             frames = torch.from_numpy(batch).to(self.device)
-            predicted = network(self._inputs[atoms], frame, len(batch)) / self._counts[frames]
-            loss = self._loss(predicted, self._targets[frames])
+            inputs, force_loss = self._inputs[atoms], None
+            if self._forces is None:
+                outputs = network(inputs, frame, len(batch))
+            else:
+                outputs, force_loss = self._forces(inputs, frame, batch, atoms)
+            loss = self._loss(outputs / self._counts[frames], self._targets[frames])
+            if force_loss is not None:
+                loss = loss + force_loss
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -302,7 +305,8 @@ class Training:
         HpoptError
             When the state is of another training.
         """
-        if state["settings"] != self.settings.to_dict() or state["seed"] != self.seed:
+        # by value: a checkpoint of an earlier version does not name what came later
+        if TrainSettings.from_dict(state["settings"]) != self.settings or state["seed"] != self.seed:
             raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
         self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
         self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
@@ -324,16 +328,6 @@ class Training:
         ]
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
-
-
-def _atoms_of(
-    frames: np.ndarray, offsets: np.ndarray, n_atoms: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the atoms of some frames, and the place of each atom's frame in the batch."""
-    counts = n_atoms[frames]
-    frame = np.repeat(np.arange(len(frames)), counts)
-    first = np.repeat(offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return torch.from_numpy(first + np.arange(len(frame))), torch.from_numpy(frame)
 
 
 def _validation_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:

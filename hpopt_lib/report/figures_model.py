@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hpopt_lib.potential.model import Potential
-    from hpopt_lib.store import Store
+    from hpopt_lib.store import SplitArrays, Store
 
 
 def parity_panels(
-    potential: Potential, store: Store, splits: Iterable[str] | None = None
+    potential: Potential,
+    store: Store,
+    splits: Iterable[str] | None = None,
+    *,
+    read: Callable[[Store, str], SplitArrays] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Data of `parity_figure`: energies per atom in eV of frames that were not trained on.
 
@@ -42,6 +46,8 @@ def parity_panels(
     store : Store
     splits : iterable of str, optional
         All but the training split by default.
+    read : callable, optional
+        See `hpopt_lib.potential.evaluation.evaluate`.
 
     Returns
     -------
@@ -51,7 +57,8 @@ def parity_panels(
     """
     train, panels = store.read(store.train_split), {}
     for split in splits if splits is not None else store.validation_splits():
-        arrays = store.read(store.check_split(split))
+        store.check_split(split)
+        arrays = read(store, split) if read else store.read(split)
         energies = {"reference": arrays.energy, "predicted": potential.predict(arrays)}
         energies |= baseline_energies(train, store.reference, arrays)
         panels[split] = {name: np.asarray(values) / arrays.n_atoms for name, values in energies.items()}

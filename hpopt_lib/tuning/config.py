@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.forces import check_forces
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
 from hpopt_lib.tuning.space import SearchSpace, parse_space
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 CONFIG = "hpopt"
 FINGERPRINT = "hpopt_store_fingerprint"
+#: What the store's energies are relative to, for a person.
+REFERENCE = "hpopt_reference"
 #: Finished trials that the study shall have.
 TRIALS = "hpopt_trials"
 #: Number of workers that have ever worked on the study.
@@ -49,6 +53,8 @@ class StudyConfig:
         Number of training frames; all when None.
     metric : str
         Name of the objective, with its unit.
+    backend : str
+        What trains, see `hpopt_lib.tuning.backends`.
     """
 
     store: str
@@ -61,6 +67,7 @@ class StudyConfig:
     repeats: int = 1
     n_train: int | None = None
     metric: str = METRIC
+    backend: str = DEFAULT
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -79,10 +86,9 @@ class StudyConfig:
         HpoptError
             When the store does not fit the study: its splits, frames or feature columns.
         """
-        data = Dataset.from_store(
-            Store.open(self.store), validation=self.validation, n_train=self.n_train, seed=self.seed
-        )
-        space = self.search_space()
+        store, backend, space = Store.open(self.store), training_backend(self.backend), self.search_space()
+        data = Dataset.from_store(store, validation=self.validation, n_train=self.n_train, seed=self.seed)
+        backend.check_space(space)
         for name in ("max_order", "num_sigmas"):
             if (largest := space.largest(name)) is not None:
                 try:
@@ -92,7 +98,17 @@ class StudyConfig:
                         f"search space: {error.problem}",
                         remedy=f"lower it in the space file or pass --set {name}=VALUE",
                     ) from error
-        return data
+        if space.largest("force_weight"):
+            try:
+                check_forces(data.train, data.validation)
+            except HpoptError as error:
+                raise HpoptError(f"{self.store}: {error.problem}", remedy=error.remedy) from error
+            if space.allows("normalization", "batch"):
+                raise HpoptError(
+                    "search space: force_weight does not go with normalization batch",
+                    remedy="pass --set normalization=layer (or none), or take batch out of the space file",
+                )
+        return backend.dataset(data, store, self.validation)
 
 
 def study_config(study: optuna.Study) -> StudyConfig:
@@ -139,7 +155,8 @@ def make_study(
     # bad names must not become a study
     make_sampler(config.sampler, seed=config.seed, space=config.search_space())
     make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
-    fingerprint = Store.open(config.store).fingerprint
+    with Store.open(config.store) as store:
+        fingerprint, reference = store.fingerprint, store.reference.label
     address = getattr(storage, "hpopt_address", None)
     locks = files_folder(address) if address and is_file(address) else None
     with gate_of(storage, locks, name):  # several commands may start at once
@@ -152,6 +169,7 @@ def make_study(
                 study.set_metric_names([config.metric])
             study.set_user_attr(CONFIG, asdict(config))
             study.set_user_attr(FINGERPRINT, fingerprint)
+            study.set_user_attr(REFERENCE, reference)
         else:
             _check_same(study, config, fingerprint)
         if trials is not None and study.user_attrs.get(TRIALS) != trials:
@@ -225,7 +243,7 @@ def finished(study: optuna.Study) -> int:
     """Number of trials that count: completed and pruned."""
     from optuna.trial import TrialState
 
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    return study._storage.get_n_trials(study._study_id, (TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def store_path(path: str | Path) -> str:
