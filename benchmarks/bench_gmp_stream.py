@@ -15,7 +15,8 @@ from ase.io.trajectory import Trajectory
 
 from hpopt_lib.data import embedded
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 
 
 def write_frames(path: Path, n_frames: int) -> int:

@@ -11,7 +11,8 @@ import ase.io
 
 from hpopt_lib.data.embedded import load_embedded
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.store import Store
 
 SHARED = Path(os.environ.get("HPOPT_SHARED", Path(__file__).resolve().parents[2] / "shared"))

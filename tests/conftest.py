@@ -124,7 +124,8 @@ def store_path(inputs: Path) -> Path:
     """A feature store of `inputs`, float64 so that gradients can be checked."""
     from synthetic import GMP
 
-    from hpopt_lib.preprocess import Input, preprocess
+    from hpopt_lib.inputs import Input
+    from hpopt_lib.preprocess import preprocess
 
     out = inputs / "store.lmdb"
     splits = [Input(name, inputs / f"{name}.traj") for name in ("train", "val", "ood")]

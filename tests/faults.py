@@ -172,7 +172,8 @@ def make_store(folder: Path) -> Path:
     """A small feature store of synthetic slabs."""
     from synthetic import GMP, slabs, write
 
-    from hpopt_lib.preprocess import Input, preprocess
+    from hpopt_lib.inputs import Input
+    from hpopt_lib.preprocess import preprocess
 
     inputs = []
     for name, start, stop in (("train", 0, 60), ("val", 60, 80)):

@@ -12,12 +12,13 @@ from ase import Atoms
 from synthetic import GMP, labelled, slabs, write
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.inputs import Input
 from hpopt_lib.potential.calculator import HpoptCalculator
 from hpopt_lib.potential.evaluation import baseline_energies, evaluate
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset, train
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.references import composition, parse_reference, reference_from_dict
 from hpopt_lib.references.files import read_element_energies, read_isolated_atoms
 from hpopt_lib.report.tables import final_table, study_summary

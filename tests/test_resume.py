@@ -19,7 +19,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
 from hpopt_lib.gmp.backends import Backend
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input
+from hpopt_lib.inputs import Input
 from hpopt_lib.store import Store, StoreWriter
 from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS
 

@@ -14,7 +14,8 @@ import pytest
 
 from hpopt_lib.data.embedded import load_embedded
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.tuning.manage import trial_states
 from hpopt_lib.tuning.storage import load_study
 

@@ -15,7 +15,8 @@ from synthetic import environment, hpopt_command
 
 from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.store import Store
 from hpopt_lib.tuning import queue, workers
 from hpopt_lib.tuning.config import finished, store_path, study_config

@@ -241,7 +241,8 @@ def test_a_worker_with_a_copy_of_the_store_and_one_with_other_data(make_config, 
     create_study("s", config, trials=1, storage=storage)
     copy = shutil.copy(config.store, tmp_path / "copy.lmdb")
     assert Worker("s", storage, WorkerOptions(store=copy), Interrupts()).run()
-    from hpopt_lib.preprocess import Input, preprocess
+    from hpopt_lib.inputs import Input
+    from hpopt_lib.preprocess import preprocess
 
     other = tmp_path / "other.lmdb"
     preprocess(
