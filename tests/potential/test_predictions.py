@@ -14,12 +14,13 @@ from synthetic import GMP, slab, write
 from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import free_atoms
+from hpopt_lib.inputs import Input, ReadOptions
 from hpopt_lib.potential.calculator import HpoptCalculator
 from hpopt_lib.potential.leaderboard import AVERAGE, METRICS, leaderboard
 from hpopt_lib.potential.prediction_files import write_predictions
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import Dataset, train
-from hpopt_lib.preprocess import Input, ReadOptions, preprocess
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.report.leaderboard_table import leaderboard_rows
 from hpopt_lib.store import Store
 
