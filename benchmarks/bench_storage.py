@@ -117,7 +117,8 @@ def share(everywhere: dict[str, Place], store: str, *, rounds: int, repeats: int
 def replace_section(path: Path, section: str) -> None:
     """Put a section in a file in place of the one with its title, or at the end."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    old = re.compile(rf"^{re.escape(TITLE)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
+    title = section.split("\n", 1)[0]
+    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
     before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
     parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
+from hpopt_lib.data.duplicates import SeenFrames
 from hpopt_lib.data.readers import read_frames
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
@@ -156,9 +157,9 @@ def preprocess(
     scaler(np.zeros((1, settings.num_features)))  # names an unknown transform before hours of work
     train = ReferenceSums()
     splits: dict[str, dict[str, Any]] = {}
-    seen: dict[bytes, tuple[int, int]] = {}
     with (
         atomic_path(out, overwrite=overwrite, resumable=True) as temporary,
+        SeenFrames(temporary.with_name(f"{temporary.name}.seen")) as seen,
         FeaturisePool(processes, featurizer) as featurise,
     ):
         writer = StoreWriter(temporary, recipe=_recipe(settings, dtype, backend))
@@ -233,7 +234,7 @@ def _frames(item: Input, options: ReadOptions) -> Iterator[Atoms]:
 
 def _distinct(
     frames: Iterable[Atoms],
-    seen: dict[bytes, tuple[int, int]],
+    seen: SeenFrames,
     duplicates: str,
     entry: dict[str, Any],
     inputs: Sequence[Input],
@@ -243,7 +244,7 @@ def _distinct(
     for number, atoms in enumerate(frames):
         where = f"{inputs[index].path}: frame {number}"
         if duplicates != "keep":
-            first = seen.setdefault(bytes.fromhex(frame_digest(atoms)), (index, number))
+            first = seen.first(bytes.fromhex(frame_digest(atoms)), (index, number))
             if first != (index, number):
                 if duplicates == "error":
                     raise HpoptError(

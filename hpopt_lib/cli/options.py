@@ -19,6 +19,13 @@ STORAGE = click.option(
 DEVICE = click.option(
     "--device", default="cpu", show_default=True, help="auto, cpu or cuda, for the training."
 )
+MEMORY = click.option(
+    "--memory",
+    "memory_mb",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB",
+    help="Most memory for frames in a process; more are read block after block.  [default: no bound]",
+)
 TIME_LIMIT = click.option(
     "--time-limit",
     type=float,
@@ -65,6 +72,7 @@ def build_config(
     repeats: int,
     train_frames: int | None,
     seed: int,
+    memory_mb: float | None = None,
 ) -> StudyConfig:
     """The configuration of a study from the values of `study_options`."""
     from hpopt_lib.store import Store
@@ -84,4 +92,5 @@ def build_config(
         seed=seed,
         repeats=repeats,
         n_train=train_frames,
+        memory_mb=memory_mb,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from hpopt_lib.data.checks import check_file, check_frame
+from hpopt_lib.data.checks import FrameMagnitudes, check_file, check_frame
+from hpopt_lib.data.thinned import Thinned
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.units import PER_ANGSTROM, PER_EV
 
@@ -49,7 +50,7 @@ def read_frames(
     scale_energy, scale_length = _unit_scales(energy_unit, length_unit)
     frames = ase.io.iread(str(path), index=":")
     number = -1
-    magnitudes = []
+    magnitudes: Thinned[FrameMagnitudes] = Thinned()
     while True:
         try:
             atoms = next(frames)
@@ -73,7 +74,7 @@ def read_frames(
     if number < 0:
         raise HpoptError(f"{path}: no frame in it", remedy="make or download it again")
     if check_units:
-        check_file(magnitudes, path=path)
+        check_file(magnitudes.items, path=path)
 
 
 def _unit_scales(energy_unit: str, length_unit: str) -> tuple[float, float]:

@@ -13,16 +13,12 @@ import numpy as np
 import torch
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.metrics import energy_metrics
+from hpopt_lib.potential.batches import OBJECTIVE
 from hpopt_lib.potential.dataset import Dataset
-from hpopt_lib.potential.model import Potential, Prepared
+from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import composition
-from hpopt_lib.store import SplitArrays
-
-#: The error that early stopping, pruning and tuning look at, on the validation split.
-OBJECTIVE = "energy_mae_mev_per_atom"
+from hpopt_lib.potential.streaming import StreamingDataset
 
 
 class TrainingDivergedError(HpoptError):
@@ -71,7 +67,7 @@ def _schedule(
 
 
 def train(
-    data: Dataset,
+    data: Dataset | StreamingDataset,
     settings: TrainSettings,
     *,
     seed: int,
@@ -82,7 +78,7 @@ def train(
 
     Parameters
     ----------
-    data : Dataset
+    data : Dataset or StreamingDataset
     settings : TrainSettings
     seed : int
         Of the initial weights, the order of the batches and dropout. The same seed, data,
@@ -114,7 +110,7 @@ class Training:
 
     Parameters
     ----------
-    data : Dataset
+    data : Dataset or StreamingDataset
     settings : TrainSettings
     seed : int
     device : str
@@ -133,19 +129,21 @@ class Training:
     ...     print(training.epoch, record["validation_energy_mae_mev_per_atom"])
     """
 
-    def __init__(self, data: Dataset, settings: TrainSettings, *, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        data: Dataset | StreamingDataset,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
         columns = feature_columns(data.gmp, settings)
-        n_atoms = data.train.n_atoms.astype(np.int64)
-        if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
+        if settings.normalization == "batch" and settings.batch_size == 1 and data.largest_frame == 1:
             raise HpoptError(
                 "normalization: batch needs two atoms, and every batch is a single atom",
                 remedy="raise batch_size, or choose another normalization",
             )
-        counts = composition(data.train.numbers, data.train.n_atoms)
-        per_atom = (data.train.energy - data.reference.energy(counts)) / n_atoms
-        # frames that the references explain fully leave no spread to divide by
-        spread = max(float(np.std(per_atom)), 1e-6)
         # the caller's random numbers are left alone; this training has a stream of its own
         with self._own_random_numbers(start=seed):
             network = SingleNetwork(len(columns), settings)
@@ -155,14 +153,11 @@ class Training:
             gmp=data.gmp,
             scaler=data.scaler,
             reference=data.reference,
-            residual_spread_ev_per_atom=spread,
+            # frames that the references explain fully leave no spread to divide by
+            residual_spread_ev_per_atom=max(data.residual_spread_ev_per_atom(), 1e-6),
             dtype=data.dtype,
         ).to(self.device)
-        self._inputs = self.potential.inputs(data.train.features)
-        self._validation = self.potential.prepare(data.validation)
-        self._targets = torch.from_numpy(per_atom / spread).to(self.device, data.dtype)
-        self._counts = torch.from_numpy(n_atoms).to(self.device)
-        self._n_atoms, self._offsets = n_atoms, np.concatenate([[0], np.cumsum(n_atoms)])
+        self._batches = data.batches(self.potential)
         self._loss = _loss(settings)
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
@@ -217,7 +212,7 @@ class Training:
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
         self.epoch += 1
-        error = _validation_error(self.potential, self._validation, self.data.validation)
+        error = self._batches.validation_error()
         if not np.isfinite(loss) or not np.isfinite(error):
             raise TrainingDivergedError(
                 f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
@@ -238,20 +233,16 @@ class Training:
 
     def _train_epoch(self) -> float:
         network, total = self.potential.network.train(), 0.0
-        order = self._rng.permutation(len(self._n_atoms))
-        for batch in np.array_split(order, -(-len(order) // self.settings.batch_size)):
-            if self.settings.normalization == "batch" and self._n_atoms[batch].sum() < 2:
+        for batch in self._batches.epoch(self._rng, self.settings.batch_size):
+            if self.settings.normalization == "batch" and len(batch.inputs) < 2:
                 continue  # batch statistics of a single atom are not defined
-            atoms, frame = _atoms_of(batch, self._offsets, self._n_atoms)
-            atoms, frame = atoms.to(self.device), frame.to(self.device)
-            frames = torch.from_numpy(batch).to(self.device)
-            predicted = network(self._inputs[atoms], frame, len(batch)) / self._counts[frames]
-            loss = self._loss(predicted, self._targets[frames])
+            predicted = network(batch.inputs, batch.frame_of_atom, len(batch)) / batch.n_atoms
+            loss = self._loss(predicted, batch.targets)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             total += float(loss.detach()) * len(batch)
-        return total / len(order)
+        return total / self._batches.n_frames
 
     def result(self) -> TrainResult:
         """The outcome, with the weights of the best epoch, on the processor."""
@@ -323,20 +314,3 @@ class Training:
         ]
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
-
-
-def _atoms_of(
-    frames: np.ndarray, offsets: np.ndarray, n_atoms: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the atoms of some frames, and the place of each atom's frame in the batch."""
-    counts = n_atoms[frames]
-    frame = np.repeat(np.arange(len(frames)), counts)
-    first = np.repeat(offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return torch.from_numpy(first + np.arange(len(frame))), torch.from_numpy(frame)
-
-
-def _validation_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:
-    predicted = potential.predict(prepared)
-    if not np.isfinite(predicted).all():
-        return float("nan")
-    return energy_metrics(arrays.energy, predicted, arrays.n_atoms)[OBJECTIVE]

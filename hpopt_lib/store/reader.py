@@ -17,7 +17,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.references import LinearReference
 from hpopt_lib.scaling import FeatureScaler
-from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
+from hpopt_lib.store.arrays import SplitArrays
 from hpopt_lib.store.writer import FORMAT, VERSION
 
 HEADER_KEYS = {
@@ -238,10 +238,14 @@ class Store:
         """
         entry = self.header["splits"][self.check_split(split)]
         for number in range(entry["first_shard"], entry["first_shard"] + entry["n_shards"]):
-            key = f"shard/{number:08d}"
-            index = self._json(key)
-            arrays = {name: self._array(f"{key}/{name}", spec) for name, spec in index["fields"].items()}
-            yield SplitArrays(**arrays, info=index["info"])
+            yield self.shard(number)
+
+    def shard(self, number: int) -> SplitArrays:
+        """One shard by its number in the file, with read-only arrays that lie in the file's map."""
+        key = f"shard/{number:08d}"
+        index = self._json(key)
+        arrays = {name: self._array(f"{key}/{name}", spec) for name, spec in index["fields"].items()}
+        return SplitArrays(**arrays, info=index["info"])
 
     def _array(self, key: str, spec: dict[str, Any]) -> np.ndarray:
         dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
@@ -253,11 +257,7 @@ class Store:
 
     def read(self, split: str) -> SplitArrays:
         """A whole split in memory."""
-        shards = list(self.shards(split))
-        joined = {
-            name: np.concatenate([getattr(s, name) for s in shards]) for name in (*FRAME_FIELDS, *ATOM_FIELDS)
-        }
-        return SplitArrays(**joined, info=[entry for s in shards for entry in s.info])
+        return SplitArrays.joined(list(self.shards(split)))
 
 
 def describe(store: Store) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import Dataset
+from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import make_pruner, make_sampler
@@ -49,6 +50,9 @@ class StudyConfig:
         Number of training frames; all when None.
     metric : str
         Name of the objective, with its unit.
+    memory_mb : float or None
+        Most memory that the frames of a training take, see `hpopt_lib.potential.streaming.load_dataset`.
+        It may change while the study goes on, as the store's place may: only the order of batches differs.
     """
 
     store: str
@@ -61,6 +65,7 @@ class StudyConfig:
     repeats: int = 1
     n_train: int | None = None
     metric: str = METRIC
+    memory_mb: float | None = None
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -71,17 +76,23 @@ class StudyConfig:
         searched = self.search_space().largest("epochs")
         return TrainSettings().epochs if searched is None else searched
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Dataset | StreamingDataset:
         """The data of the study's trainings.
 
         Raises
         ------
         HpoptError
-            When the store does not fit the study: its splits, frames or feature columns.
+            When the store does not fit the study: its splits, frames or feature columns; or when the bound
+            on memory is too small.
         """
-        data = Dataset.from_store(
-            Store.open(self.store), validation=self.validation, n_train=self.n_train, seed=self.seed
-        )
+        with Store.open(self.store) as store:
+            data = load_dataset(
+                store,
+                validation=self.validation,
+                n_train=self.n_train,
+                seed=self.seed,
+                memory_mb=self.memory_mb,
+            )
         space = self.search_space()
         for name in ("max_order", "num_sigmas"):
             if (largest := space.largest(name)) is not None:
@@ -164,7 +175,7 @@ def _check_same(study: optuna.Study, config: StudyConfig, fingerprint: str) -> N
     differences = [
         f"{key} ({earlier[key]!r}, now {new!r})" if key != "space" else "space (another text)"
         for key, new in json.loads(json.dumps(asdict(config))).items()
-        if key != "store" and earlier[key] != new
+        if key not in ("store", "memory_mb") and earlier[key] != new
     ]
     if study.user_attrs.get(FINGERPRINT) != fingerprint:
         differences.append(f"store (other data than {earlier['store']} held)")
@@ -173,8 +184,10 @@ def _check_same(study: optuna.Study, config: StudyConfig, fingerprint: str) -> N
             f"study {study.study_name!r}: exists with other settings: {', '.join(differences)}",
             remedy="choose another --study name, or repeat the settings it was made with",
         )
-    if earlier["store"] != config.store:
-        study.set_user_attr(CONFIG, asdict(config))
+    # a call without a bound does not lift it: the data may not fit
+    now = replace(config, memory_mb=config.memory_mb or earlier["memory_mb"])
+    if earlier != asdict(now):
+        study.set_user_attr(CONFIG, asdict(now))
 
 
 def join_study(

@@ -82,8 +82,9 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     }
     if done is not None and all(done.get(key) == value for key, value in identity.items()):
         return done
-    store, data = Store.open(config.store), config.dataset()
-    splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
+    data = config.dataset()
+    with Store.open(config.store) as store:
+        splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
     runs = []
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
@@ -99,8 +100,9 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
                 "history": result.history,
             }
         )
-        for split, metrics in evaluate(result.potential, store).items():
-            splits[split].append(metrics)
+        with Store.open(config.store) as store:
+            for split, metrics in evaluate(result.potential, store).items():
+                splits[split].append(metrics)
     record = {
         **identity,
         "metric": HEADLINE,

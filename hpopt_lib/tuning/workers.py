@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class WorkerOptions:
         A copy of the study's store, on the disk of the node for example.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    memory_mb : float or None
+        Most memory that the frames take in this process; that of the study when None.
     on_result : callable or None
         See `hpopt_lib.tuning.objective.Objective`; a function of a module, since it goes to other processes.
     """
@@ -48,6 +50,7 @@ class WorkerOptions:
     trials: int | None = None
     store: str | None = None
     device: str = "cpu"
+    memory_mb: float | None = None
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
 
@@ -80,7 +83,9 @@ class Worker:
         self.device = resolve_device(options.device)
         storage = open_storage(address)
         self.study, config = join_study(name, storage, worker=0, store=options.store)
-        data = config.dataset()
+        if options.memory_mb is not None:
+            config = replace(config, memory_mb=options.memory_mb)
+        data, self.memory_mb = config.dataset(), config.memory_mb
         self.janitor = Janitor(self.study)
         with self.janitor.gate():
             self.number = int(self.study.user_attrs.get(WORKERS, 0))
@@ -165,6 +170,8 @@ class Worker:
                 backend.record_heartbeat(trial_id)
             # who runs it, where and with what
             values = {WORKER: self.number, **origin(), "device": self.device}
+            if self.memory_mb is not None:  # the order of the batches depends on it
+                values["memory_mb"] = self.memory_mb
             set_user_attrs(storage, trial_id, values)
         return trial_id
 
