@@ -49,25 +49,26 @@ def measured(pre: dict[str, float], read: dict[str, float], train: dict[str, flo
     rows = [
         [
             "preprocess, 1 reader + 2 processes that featurise", f"{pre['wall_s']:.0f}",
+            f"{pre['cpu_main_s']:.0f} + {pre['cpu_workers_s']:.0f}",
             f"{frames / pre['wall_s']:,.0f}", f"{pre['peak_mb']:.0f} + 2 x {pre['worker_mb']:.0f} in all",
         ],
         [
-            "first pass of a training (labels)", f"{train['scan_s']:.1f}",
+            "first pass of a training (labels)", f"{train['scan_s']:.1f}", f"{train['scan_cpu_s']:.1f}",
             f"{frames / train['scan_s']:,.0f}", f"{train['scan_mb']:.0f}",
         ],
         [
-            f"an epoch with --memory {memory:g}, validation included", f"{train['epoch_s']:.0f}",
+            f"an epoch with --memory {memory:g}, validation included", f"{train['epoch_s']:.0f}", f"{train['epoch_cpu_s']:.0f}",
             f"{frames / train['epoch_s']:,.0f}", f"{train['peak_mb']:.0f}",
         ],
         [
-            "reading and standardising alone, file in the cache", f"{read['warm_s']:.1f}",
+            "reading and standardising alone, file in the cache", f"{read['warm_s']:.1f}", f"{read['warm_cpu_s']:.1f}",
             f"{frames / read['warm_s']:,.0f}", "",
         ],
         [
-            "the same, cache dropped", f"{read['cold_s']:.1f}", f"{frames / read['cold_s']:,.0f}", "",
+            "the same, cache dropped", f"{read['cold_s']:.1f}", f"{read['cold_cpu_s']:.1f}", f"{frames / read['cold_s']:,.0f}", "",
         ],
     ]  # fmt: skip
-    head = ["step", "seconds", "frames/s", "memory, MB"]
+    head = ["step", "seconds", "CPU seconds", "frames/s", "memory, MB"]
     return (
         f"{frames:,.0f} training frames and {pre['validation_frames']:,.0f} for validation ({atoms:.1f} "
         f"atoms each; embedded slabs, rattled), {pre['features']:.0f} features (default settings, float32). "
@@ -133,7 +134,7 @@ def projection(pre: dict[str, float], train: dict[str, float]) -> str:
     total = pre["frames"] + pre["validation_frames"]
     reader_s, worker_s = pre["cpu_main_s"] / total * ratio, pre["cpu_workers_s"] / total * ratio
     disk = pre["bytes_per_frame"] * ratio
-    epoch_s = train["epoch_s"] / pre["frames"] * ratio
+    epoch_s = train["epoch_cpu_s"] / pre["frames"] * ratio
     rows = []
     for name, frames in PROJECTED.items():
         rows.append(
@@ -147,15 +148,15 @@ def projection(pre: dict[str, float], train: dict[str, float]) -> str:
         )  # fmt: skip
     head = [
         "data", "store, TB", "preprocess, core hours", "preprocess, hours on 24 cores",
-        "an epoch, hours on 1 core", "index of duplicates on disk, GB", "lists of blocks in memory, MB",
+        "an epoch, core hours", "index of duplicates on disk, GB", "lists of blocks in memory, MB",
     ]  # fmt: skip
     return (
         f"Computed from the measured figures for frames of {OC20_ATOMS} atoms, at the same cost an atom: the "
         f"main process (reads, checks, writes) {1e3 * reader_s:.2f} ms of CPU time a frame, featurising "
         f"{1e3 * worker_s:.2f} ms.\n\n{table(head, rows)}\n\n"
         f"Up to {1 + worker_s / reader_s:.1f} cores featurising limits, with more the process "
-        f"that reads: {1 / reader_s:,.0f} frames/s. More cores help when the input is cut into parts, each with "
-        "a store of its own, which needs a way to join stores that is not there yet. An epoch runs on one "
+        f"that reads: {1 / reader_s:,.0f} frames/s. More cores help when the input is cut into parts, each "
+        "with a store of its own, which needs a way to join stores that is not there yet. An epoch runs on one "
         "core; the whole of OC20 needs a GPU or several processes that share the gradients, and blocks read "
         "ahead while the network computes. Neither is there yet."
     )
