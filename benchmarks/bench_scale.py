@@ -49,25 +49,18 @@ def measured(pre: dict[str, float], read: dict[str, float], train: dict[str, flo
     rows = [
         [
             "preprocess, 1 reader + 2 processes that featurise", f"{pre['wall_s']:.0f}",
-            f"{pre['cpu_main_s']:.0f} + {pre['cpu_workers_s']:.0f}",
-            f"{frames / pre['wall_s']:,.0f}", f"{pre['peak_mb']:.0f} + 2 x {pre['worker_mb']:.0f} in all",
-        ],
-        [
-            "first pass of a training (labels)", f"{train['scan_s']:.1f}", f"{train['scan_cpu_s']:.1f}",
-            f"{frames / train['scan_s']:,.0f}", f"{train['scan_mb']:.0f}",
-        ],
-        [
-            f"an epoch with --memory {memory:g}, validation included", f"{train['epoch_s']:.0f}", f"{train['epoch_cpu_s']:.0f}",
-            f"{frames / train['epoch_s']:,.0f}", f"{train['peak_mb']:.0f}",
-        ],
-        [
-            "reading and standardising alone, file in the cache", f"{read['warm_s']:.1f}", f"{read['warm_cpu_s']:.1f}",
-            f"{frames / read['warm_s']:,.0f}", "",
-        ],
-        [
-            "the same, cache dropped", f"{read['cold_s']:.1f}", f"{read['cold_cpu_s']:.1f}", f"{frames / read['cold_s']:,.0f}", "",
-        ],
+            f"{pre['cpu_main_s']:.0f} + {pre['cpu_workers_s']:.0f}", f"{frames / pre['wall_s']:,.0f}",
+            f"{pre['peak_mb']:.0f} + 2 x {pre['worker_mb']:.0f} in all",
+        ]
     ]  # fmt: skip
+    for name, found, key, peak in (
+        ("first pass of a training (labels)", train, "scan", f"{train['scan_mb']:.0f}"),
+        (f"an epoch with --memory {memory:g} and its validation", train, "epoch", f"{train['peak_mb']:.0f}"),
+        ("reading and standardising alone, file in the cache", read, "warm", ""),
+        ("the same, cache dropped", read, "cold", ""),
+    ):
+        wall, cpu = found[f"{key}_s"], found[f"{key}_cpu_s"]
+        rows.append([name, f"{wall:.1f}", f"{cpu:.1f}", f"{frames / wall:,.0f}", peak])
     head = ["step", "seconds", "CPU seconds", "frames/s", "memory, MB"]
     return (
         f"{frames:,.0f} training frames and {pre['validation_frames']:,.0f} for validation ({atoms:.1f} "
@@ -156,9 +149,9 @@ def projection(pre: dict[str, float], train: dict[str, float]) -> str:
         f"{1e3 * worker_s:.2f} ms.\n\n{table(head, rows)}\n\n"
         f"Up to {1 + worker_s / reader_s:.1f} cores featurising limits, with more the process "
         f"that reads: {1 / reader_s:,.0f} frames/s. More cores help when the input is cut into parts, each "
-        "with a store of its own, which needs a way to join stores that is not there yet. An epoch runs on one "
-        "core; the whole of OC20 needs a GPU or several processes that share the gradients, and blocks read "
-        "ahead while the network computes. Neither is there yet."
+        "with a store of its own, which needs a way to join stores that is not there yet. An epoch runs on "
+        "one core; the whole of OC20 needs a GPU or several processes that share the gradients, and blocks "
+        "read ahead while the network computes. Neither is there yet."
     )
 
 
