@@ -50,7 +50,7 @@ def measured(pre: dict[str, float], read: dict[str, float], train: dict[str, flo
         [
             "preprocess, 1 reader + 2 processes that featurise", f"{pre['wall_s']:.0f}",
             f"{pre['cpu_main_s']:.0f} + {pre['cpu_workers_s']:.0f}", f"{frames / pre['wall_s']:,.0f}",
-            f"{pre['peak_mb']:.0f} + 2 x {pre['worker_mb']:.0f} in all",
+            f"{pre['peak_mb']:.0f} + 2 x at most {pre['worker_mb']:.0f} with the program",
         ]
     ]  # fmt: skip
     for name, found, key, peak in (

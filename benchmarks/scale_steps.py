@@ -140,13 +140,13 @@ def read(folder: str, memory_mb: float) -> dict[str, float]:
 
 
 def errors(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
-    """Validation errors on the embedded set with one block in memory, two, four, and all."""
+    """Validation errors on the embedded set with one block in memory, two, four, eight, and all."""
     torch.set_num_threads(1)
     store, found = embedded_store("oc20-like", stride=4 if quick else 1), {}
     settings = TrainSettings(epochs=2 if quick else 30)
     whole = load_dataset(store, validation="val_id")
     streamed = StreamingDataset(store, validation="val_id", memory_mb=1e6)
-    for held in (1, 2, 4):
+    for held in (1, 2, 4, 8):
         if held < len(streamed.train):
             streamed.in_memory = held
             found[str(held)] = [train(streamed, settings, seed=s).best_error for s in range(seeds)]

@@ -59,7 +59,7 @@ class Dataset:
         if n_train is None:
             train = store.read(store.train_split)
         else:
-            train = read_frames(store.path, store.train_split, drawn_frames(store, n_train, seed))
+            train = read_frames(store, store.train_split, drawn_frames(store, n_train, seed))
         return cls(
             train, store.read(validation), store.settings, store.scaler, store.reference, dtype_of(store)
         )

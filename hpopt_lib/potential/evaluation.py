@@ -186,10 +186,10 @@ def evaluate(
             f"{store.path}: its features differ from those that the potential was trained on",
             remedy="preprocess with the settings that the potential holds",
         )
-    median = train_median_ev_per_atom(Blocks(store.path, store.train_split))
+    median = train_median_ev_per_atom(Blocks(store, store.train_split))
     results = {}
     for split in splits if splits is not None else store.validation_splits():
-        found = predict_split(potential, Blocks(store.path, split), store.reference)
+        found = predict_split(potential, Blocks(store, split), store.reference)
         baselines = {"median": median * found.n_atoms, "linear": found.linear}
         results[split] = score(found, found.predicted, baselines)
     return results

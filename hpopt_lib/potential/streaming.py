@@ -111,8 +111,8 @@ class StreamingDataset:
     ) -> None:
         self.gmp, self.scaler, self.reference = store.settings, store.scaler, store.reference
         self.dtype = dtype_of(store)
-        self.train = Blocks(store.path, store.train_split)
-        self.validation = Blocks(store.path, validation_split(store, validation))
+        self.train = Blocks(store, store.train_split)
+        self.validation = Blocks(store, validation_split(store, validation))
         self._chosen: np.ndarray | None = None
         if n_train is not None:
             self._chosen = np.zeros(self.train.n_frames, dtype=bool)

@@ -50,9 +50,9 @@ def parity_panels(
         For each split ``reference``, ``predicted``, ``linear`` and ``median``, each of shape
         (n_frames,), in eV/atom.
     """
-    median, panels = train_median_ev_per_atom(Blocks(store.path, store.train_split)), {}
+    median, panels = train_median_ev_per_atom(Blocks(store, store.train_split)), {}
     for split in splits if splits is not None else store.validation_splits():
-        found = predict_split(potential, Blocks(store.path, split), store.reference)
+        found = predict_split(potential, Blocks(store, split), store.reference)
         energies = {"reference": found.energy, "predicted": found.predicted, "linear": found.linear}
         panels[split] = {name: values / found.n_atoms for name, values in energies.items()}
         panels[split]["median"] = np.full(len(found.energy), median)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hpopt_lib.errors import HpoptError
 from hpopt_lib.store.arrays import SplitArrays
 from hpopt_lib.store.reader import Store
 
@@ -19,14 +16,14 @@ class Blocks:
     """The blocks (shards) of one split.
 
     Pages of a mapped file that were read count as memory of the process until they are unmapped. Here the
-    store is opened for one block and closed again, so that what was read is let go of; the operating system
-    keeps it in its cache as long as nobody needs the room. (Another `Store` of the same file that is open in
-    this process keeps the pages.)
+    file is mapped for one block and let go of again; the operating system keeps what was read in its cache as
+    long as nobody needs the room. (Arrays of the same file that are in use elsewhere in this process keep it
+    mapped.)
 
     Parameters
     ----------
-    path : str or Path
-        Of the store.
+    store : Store
+        Is let go of (`Store.release`).
     split : str
 
     Attributes
@@ -35,13 +32,13 @@ class Blocks:
         Of the whole split.
     """
 
-    def __init__(self, path: str | Path, split: str) -> None:
-        self.path, self.split = Path(path), split
-        with Store.open(path) as store:
-            entry = store.header["splits"][store.check_split(split)]
+    def __init__(self, store: Store, split: str) -> None:
+        entry = store.header["splits"][store.check_split(split)]
+        self.path = store.path
         self._first, self._n_blocks = int(entry["first_shard"]), int(entry["n_shards"])
         self.n_frames, self.n_atoms = int(entry["n_frames"]), int(entry["n_atoms"])
-        self._identity = _identity(self.path)
+        store.release()
+        self._store = copy.copy(store)  # goes on when the caller closes its own
 
     def __len__(self) -> int:
         return self._n_blocks
@@ -53,14 +50,12 @@ class Blocks:
         Raises
         ------
         HpoptError
-            When the file is damaged, or was replaced since this object was made.
+            When the file is damaged, or was replaced since the store was opened.
         """
-        if _identity(self.path) != self._identity:
-            raise HpoptError(
-                f"{self.path}: the store was replaced while it was in use", remedy="start the command again"
-            )
-        with Store.open(self.path) as store:
-            yield store.shard(self._first + block)
+        try:
+            yield self._store.shard(self._first + block)
+        finally:
+            self._store.release()
 
     def copies(self, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """Copies of some arrays of one block after the other, such as energies without features."""
@@ -71,18 +66,18 @@ class Blocks:
             yield copied
 
 
-def read_frames(path: str | Path, split: str, frames: np.ndarray) -> SplitArrays:
+def read_frames(store: Store, split: str, frames: np.ndarray) -> SplitArrays:
     """Some frames of a split, without the memory of the others.
 
     Parameters
     ----------
-    path : str or Path
-        Of the store.
+    store : Store
+        Is let go of (`Store.release`).
     split : str
     frames : numpy.ndarray of int
         Sorted numbers of frames in the split.
     """
-    blocks, parts, start = Blocks(path, split), [], 0
+    blocks, parts, start = Blocks(store, split), [], 0
     for block in range(len(blocks)):
         with blocks.open(block) as arrays:
             low, high = np.searchsorted(frames, [start, start + len(arrays)])
@@ -91,11 +86,3 @@ def read_frames(path: str | Path, split: str, frames: np.ndarray) -> SplitArrays
             start += len(arrays)
             del arrays
     return SplitArrays.joined(parts)
-
-
-def _identity(path: Path) -> tuple[Any, ...]:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise HpoptError(f"{path}: {error.strerror}", remedy="put the store back") from error
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
