@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short look: few frames, few seeds")
     parser.add_argument("--frames", type=int, help="training frames to generate  [100000]")
     parser.add_argument("--memory", type=float, help="bound of the training in MB  [64]")
+    parser.add_argument("--no-errors", action="store_true", help="leave out what shuffling does to errors")
     parser.add_argument("--out", type=Path, help="also replace this benchmark's section in a file")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--options", help=argparse.SUPPRESS)
@@ -175,13 +176,16 @@ def main() -> None:
         pre = step("preprocess", folder=folder)
         train = step("train", folder=folder, memory_mb=memory)
         read = step("read", folder=folder, memory_mb=memory)
+        found = None
+        if not options.no_errors:
+            found = step("errors", folder=folder, seeds=2 if options.quick else 5, quick=options.quick)
         text = [
             TITLE,
             f"{datetime.date.today()}, commit {commit()}, `python {shlex.join(sys.argv)}`\n\n{machine()}; "
             "one thread a process",
             measured(pre, read, train, memory),
-            f"## Shuffling\n\n{shuffling(frames, int(train['in_memory']))}\n\n"
-            f"{errors(step('errors', folder=folder, seeds=2 if options.quick else 5, quick=options.quick))}",
+            f"## Shuffling\n\n{shuffling(frames, int(train['in_memory']))}",
+            *([errors(found)] if found else []),
             f"## Projection\n\n{projection(pre, train)}",
         ]
     report = "\n\n".join(text) + "\n"

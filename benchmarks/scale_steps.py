@@ -33,15 +33,16 @@ def generate(folder: str, frames: int) -> dict[str, float]:
     start = time.perf_counter()
     for seed, (split, count) in enumerate(zip(SPLITS, (frames, max(frames // 20, 64)), strict=True)):
         write_frames(Path(folder) / f"{split}.traj", count, seed=seed)
-    write_frames(Path(folder) / "small.traj", 64, seed=2)
+    for seed, split in enumerate(SPLITS, start=2):
+        write_frames(Path(folder) / f"small-{split}.traj", 64, seed=seed)
     return {"seconds": time.perf_counter() - start}
 
 
 def featurise(folder: str) -> dict[str, float]:
     """Preprocess both files with two processes."""
     inputs = [Input(split, Path(folder) / f"{split}.traj") for split in SPLITS]
-    small = Path(folder) / "small.traj"
-    preprocess([Input("train", small)], Path(folder) / "small.lmdb", settings=GMPSettings())
+    small = [Input(split, Path(folder) / f"small-{split}.traj") for split in SPLITS]
+    preprocess(small, Path(folder) / "small.lmdb", settings=GMPSettings())
     before, out = _cpu(), Path(folder) / "frames.lmdb"
     start = time.perf_counter()
     peak = peak_memory_mb(lambda: preprocess(inputs, out, settings=GMPSettings(), processes=2))
@@ -90,9 +91,8 @@ def _cpu() -> tuple[float, float]:
 def one_epoch(folder: str, memory_mb: float) -> dict[str, float]:
     """Train an epoch with a bound on memory."""
     torch.set_num_threads(1)
-    warm = embedded_store("oc20-like", stride=16)
-    train(load_dataset(warm), TrainSettings(epochs=1), seed=0)
-    warm.close()
+    with Store.open(Path(folder) / "small.lmdb") as small:
+        train(load_dataset(small), TrainSettings(epochs=1), seed=0)
     program = Memory.now()
     seconds: dict[str, float] = {}
     data: dict[str, StreamingDataset] = {}

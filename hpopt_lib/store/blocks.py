@@ -37,8 +37,9 @@ class Blocks:
         self.path = store.path
         self._first, self._n_blocks = int(entry["first_shard"]), int(entry["n_shards"])
         self.n_frames, self.n_atoms = int(entry["n_frames"]), int(entry["n_atoms"])
-        store.release()
         self._store = copy.copy(store)  # goes on when the caller closes its own
+        store.release()
+        self._store.release()
 
     def __len__(self) -> int:
         return self._n_blocks

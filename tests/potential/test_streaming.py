@@ -23,7 +23,7 @@ from hpopt_lib.potential.evaluation import baseline_energies, evaluate, score
 from hpopt_lib.potential.passes import RunningSpread, streamed_median
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.shuffling import blocks_in_memory, epoch_order, shuffling_quality
-from hpopt_lib.potential.streaming import MB, StreamingDataset, load_dataset, memory_needed_mb
+from hpopt_lib.potential.streaming import StreamingDataset, load_dataset, memory_needed_mb
 from hpopt_lib.potential.training import Training, train
 from hpopt_lib.preprocess import Input, preprocess
 from hpopt_lib.store import Store
@@ -254,8 +254,8 @@ def large_store(path: Path, like: Store, blocks: int) -> Path:
     not Path("/proc/self/clear_refs").exists(), reason="memory is measured with Linux's /proc"
 )
 def test_memory_is_bounded_by_the_setting_and_not_by_the_data(blocky, tmp_path):
-    large = large_store(tmp_path / "large.lmdb", blocky, 40)
-    bound, found = 8.0, {}
+    large = large_store(tmp_path / "large.lmdb", blocky, 100)
+    bound, found = 3.0, {}
     root = Path(__file__).resolve().parents[2]
     for memory in (bound, 0):
         command = [sys.executable, "-c", PROGRAM, str(blocky.path), str(large), str(memory)]
@@ -265,9 +265,8 @@ def test_memory_is_bounded_by_the_setting_and_not_by_the_data(blocky, tmp_path):
         assert done.returncode == 0, done.stderr
         found[memory] = json.loads(done.stdout)
     needed = found[0]["needed"]
-    assert needed > 4 * bound, "or this shows nothing"
+    assert needed > 20 * bound, "or this shows nothing"
     # one batch and what the allocator keeps come on top of the frames
-    assert found[bound]["peak"] < bound + 6 < found[0]["peak"] <= needed + 6
+    assert found[bound]["peak"] < bound + 4 < found[0]["peak"] <= needed + 4
     with Store.open(large) as store:
-        assert StreamingDataset(store, memory_mb=bound).in_memory < 20
-    assert MB * needed > 40 * large.stat().st_size / 42
+        assert StreamingDataset(store, memory_mb=bound).in_memory < 25
