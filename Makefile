@@ -13,7 +13,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test test-faults lint serve bench-gmp bench-storage bench-scale clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve bench-gmp bench-storage bench-batched bench-scale clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
@@ -58,6 +58,9 @@ bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLA
 
 bench-storage: $(STAMP) ## trials per second and overhead of a trial on every storage (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_storage.py $(BENCH_FLAGS)
+
+bench-batched: $(STAMP) ## trainings per hour, many networks at once beside one by one (BENCH_FLAGS=--quick)
+	@$(VENV)/bin/python benchmarks/bench_batched.py $(BENCH_FLAGS)
 
 bench-scale: $(STAMP) ## memory, time and disk for many frames, and the projection to all of OC20 (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_scale.py $(BENCH_FLAGS)

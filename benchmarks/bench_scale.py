@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, table
+from measure import commit, machine, replace_section, table
 from scale_steps import STEPS
 
 from hpopt_lib.potential.shuffling import epoch_order, shuffling_quality
@@ -191,9 +191,7 @@ def main() -> None:
     report = "\n\n".join(text) + "\n"
     print(report)
     if options.out:
-        from bench_storage import replace_section
-
-        replace_section(options.out, report)
+        replace_section(options.out, TITLE, report)
 
 
 if __name__ == "__main__":

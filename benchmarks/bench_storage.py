@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import datetime
 import os
-import re
 import shlex
 import signal
 import sys
@@ -24,8 +23,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, table
-from storage_growth import growth
+from measure import commit, machine, replace_section, table
+from storage_growth import Grown, growth
+from storage_limits import limits
 from storage_load import SPACE, Cost, Load, run
 from storage_places import Place, places, private_server
 
@@ -33,6 +33,8 @@ from hpopt_lib.tuning.config import StudyConfig, make_study
 from hpopt_lib.tuning.storage import open_storage
 from hpopt_lib.workspace import embedded_store
 
+#: By name of the storage and number of workers.
+Costs = dict[tuple[str, int], list[Cost]]
 TITLE = "# What the storages of studies cost"
 #: A study of trials of this length is what the requirement speaks of.
 TRIAL_S, SHARE, SHARE_WORKERS = 5.0, 0.03, 16
@@ -60,9 +62,8 @@ def spread(values: list[float], digits: int = 1) -> str:
     return f"{middle:,.{digits}f}" + (f" ({low:,.{digits}f}–{high:,.{digits}f})" if len(values) > 1 else "")
 
 
-def throughput(everywhere: dict[str, Place], store: str, *, counts, trials: int, repeats: int) -> str:
-    """Trials that train nothing: as many as the storage can take."""
-    costs: dict[tuple[str, int], list[Cost]] = {}
+def throughput(everywhere: dict[str, Place], store: str, costs: Costs, *, counts, trials, repeats) -> str:
+    """Trials that train nothing: as many as the storage can take; fills in `costs`."""
     for _ in range(repeats):  # all storages before the next round: slow moments hit all alike
         for workers in counts:
             for name, place in everywhere.items():
@@ -114,22 +115,14 @@ def share(everywhere: dict[str, Place], store: str, *, rounds: int, repeats: int
     return table(head, rows) + f"\n\nAsked for: below {100 * SHARE:g} %."
 
 
-def replace_section(path: Path, section: str) -> None:
-    """Put a section in a file in place of the one with its title, or at the end."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    title = section.split("\n", 1)[0]
-    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
-    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
-    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="few trials, workers and repeats")
     size.add_argument("--record", action="store_true", help="write into benchmarks/RESULTS.md")
-    parser.add_argument("--only", action="append", help="throughput, share or growth")
+    parser.add_argument(
+        "--only", action="append", help="throughput, share, growth or limits (of the two others)"
+    )
     parser.add_argument("--no-server", action="store_true", help="storages in files only")
     parser.add_argument("--repeats", type=int, default=2, help="of the trials that train nothing")
     parser.add_argument("--out", type=Path, help="also write to this file")
@@ -162,10 +155,12 @@ def main() -> None:
             f"server, each process with its share of them. Medians and ranges of {repeats} runs on fresh "
             "studies, taken in turn; imports and connecting do not count.",
         ]
+        costs: Costs = {}
+        grown: Grown = {}
         sections = {
             "throughput": (
                 "Trials that train nothing",
-                lambda: throughput(everywhere, store, counts=counts, trials=trials, repeats=repeats),
+                lambda: throughput(everywhere, store, costs, counts=counts, trials=trials, repeats=repeats),
             ),
             "share": (
                 f"Trials of {TRIAL_S:g} seconds, {SHARE_WORKERS} workers",
@@ -176,21 +171,25 @@ def main() -> None:
                 lambda: growth(
                     {name: place for name, place in everywhere.items() if "gRPC" not in name},
                     lambda address, n: new_study(address, store, n),
+                    grown,
                     sizes=(10, 100) if quick else (100, 1000, 5000),
                     trials=10 if quick else 20,
                 ),
             ),
+            "limits": ("How far this goes", lambda: limits(costs, grown)),
         }
         for key, (title, work) in sections.items():
-            if (options.only and key not in options.only) or (key == "share" and not server):
+            if options.only and key not in options.only:
                 continue
+            if key in ("share", "limits") and not server:
+                continue  # they speak of the server
             start = time.perf_counter()
             text.append(f"## {title}\n\n{work()}")
             print(f"{key}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     report = "\n\n".join(text) + "\n"
     print(report)
     if out:
-        replace_section(out, report)
+        replace_section(out, TITLE, report)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,3 +85,12 @@ def commit() -> str:
         cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout.strip() or "unknown"
+
+
+def replace_section(path: Path, title: str, section: str) -> None:
+    """Put a section in a file in place of the one with its title, or at the end."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    old = re.compile(rf"^{re.escape(title)}\n.*?(?=^# |\Z)", re.MULTILINE | re.DOTALL)
+    before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
+    parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from measure import table
-from storage_load import REPORTS, RESULTS, Load, run
+from storage_load import REPORTS, RESULTS, Cost, Load, run
+
+#: By name of the storage and number of trials.
+Grown = dict[str, dict[int, Cost]]
 
 
 def fill(study: Any, n: int) -> None:
@@ -119,15 +122,22 @@ def _insert(backend: Any, study_id: int, trials: Sequence[Any]) -> None:
 
 
 def growth(
-    everywhere: Mapping[str, Any], make: Callable[[str, int], str], *, sizes: Sequence[int], trials: int
+    everywhere: Mapping[str, Any],
+    make: Callable[[str, int], str],
+    grown: Grown,
+    *,
+    sizes: Sequence[int],
+    trials: int,
 ) -> str:
-    """Cost of a trial after so many; the first one of a worker reads them all.
+    """Cost of a trial after so many; the first one of a worker reads them all. Fills in `grown`.
 
     Parameters
     ----------
     everywhere : mapping of str to bench_storage.Place
     make : callable
         Gives the name of a fresh study in a storage by its address and the trials it shall have.
+    grown : dict
+        Is given what each storage took, by the number of trials.
     sizes : sequence of int
     trials : int
         So many are measured.
@@ -140,6 +150,7 @@ def growth(
             study = make(place.address, size + trials)
             fill(load_study(study, place.address), size)
             cost = run(Load(study, 1, trials), place.prepare, *place.arguments, server=place.server)
+            grown.setdefault(name, {})[size] = cost
             later = 1e3 * np.array(cost.overhead_s[1:])
             rows.append(
                 [name, f"{size:,}", f"{cost.overhead_s[0]:.2f}", f"{np.median(later):.0f}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -41,6 +42,44 @@ def progress(
             last = now
             of_total = f" of {total}" if total else ""
             print(f"{desc}: {done}{of_total} {unit}s, {now - start:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def byte_progress(desc: str, *, total: int | None = None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show how many bytes have come, on standard error.
+
+    Parameters
+    ----------
+    desc : str
+        What is done.
+    total, done : int, optional
+        Bytes there will be, when that is known, and bytes that are there already.
+
+    Yields
+    ------
+    callable
+        Takes the number of bytes of the next piece.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, initial=done, desc=desc, unit="B", unit_scale=True, leave=False) as bar:
+            yield bar.update
+        return
+    start = last = time.monotonic()
+    first = done
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done, last
+        done += n_bytes
+        now = time.monotonic()
+        if now - last >= LINE_INTERVAL_S:
+            last = now
+            of_total = f" of {total / 1e6:.1f}" if total else ""
+            rate = (done - first) / 1e6 / max(now - start, 1e-9)
+            print(f"{desc}: {done / 1e6:.1f}{of_total} MB, {rate:.1f} MB/s", file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def say(message: str) -> None:

@@ -55,3 +55,31 @@ def test_benchmark_of_many_frames(tmp_path):
     assert report.startswith("# Something else\n\nkept\n") and report.strip().endswith(done.stdout.strip())
     rows = [line.split("|")[1:-1] for line in report.splitlines() if line.startswith("| all of S2EF")]
     assert len(rows) == 1 and all(float(cell.replace(",", "")) > 0 for cell in rows[0][1:])
+
+
+def test_limits_of_the_server_are_computed_from_the_costs():
+    code = """
+from storage_limits import limits
+from storage_load import Cost
+made = {n: Cost(10.0, [0.1 + 1e-6 * n, *[0.05 + 1e-5 * n] * 5], 0.02, 0.01) for n in (100, 1000, 5000)}
+costs = {("hpopt, MariaDB 1", n): [Cost(10.0, [0.05], 0.02, 0.01)] for n in (1, 32)}
+print(limits(costs, {"hpopt, MariaDB 1": made, "hpopt, SQLite": {}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", env=environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # half a core of 10 ms for a trial: 50 trials a second; 0.05 s + 10 µs for each trial reach 0.15 s at 10,000
+    assert "| 5 s | 250 | 250 | 0.4 |" in done.stdout and "| 60 s | 3,000 | 250 |" in done.stdout
+    assert "in a study of 10,000 trials" in done.stdout
+
+
+def test_benchmark_of_many_networks_at_once(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_batched.py"), "--quick"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| num_nodes")]
+    assert len(rows) == 2 and all(float(row[2].replace(",", "")) > 0 for row in rows)

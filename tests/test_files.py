@@ -10,7 +10,7 @@ import pytest
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
-from hpopt_lib.progress import progress, say
+from hpopt_lib.progress import byte_progress, progress, say
 
 
 def listing(folder: Path) -> list[str]:
@@ -104,3 +104,12 @@ def test_progress_passes_items_on_and_counts_lines(capsys, monkeypatch):
     assert said.out == "" and said.err.splitlines()[0] == "read: 1 of 3 frames, 0 s"
     say("done")
     assert capsys.readouterr().err == "done\n"
+
+
+@pytest.mark.parametrize(("total", "of_total"), [(2_000_000, " of 2.0"), (None, "")])
+def test_bytes_are_counted_from_where_an_earlier_run_stopped(capsys, monkeypatch, total, of_total):
+    monkeypatch.setattr("hpopt_lib.progress.LINE_INTERVAL_S", 0.0)
+    with byte_progress("set.tar", total=total, done=500_000) as advance:
+        advance(1_000_000)
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"set.tar: 1.5{of_total} MB, ")

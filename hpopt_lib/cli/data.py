@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from hpopt_lib.cli.fetch import data_fetch, data_list
 from hpopt_lib.errors import HpoptError
 
 
 @click.group()
 def data() -> None:
-    """Make the embedded data sets; look into stores."""
+    """Make the embedded data sets; fetch published ones; look into stores."""
+
+
+data.add_command(data_list)
+data.add_command(data_fetch)
 
 
 @data.command("make")

@@ -71,18 +71,26 @@ class FrameBuffer:
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Batches of nearly one size, none larger than `batch_size`, of the frames in the given order."""
-        for part in np.array_split(order, -(-len(order) // batch_size)):
-            atoms, frame_of_atom = self._atoms_of(part)
-            frames = torch.from_numpy(part).to(self.inputs.device)
-            yield Batch(self.inputs[atoms], frame_of_atom, self._counts[frames], self.targets[frames])
-
-    def _atoms_of(self, frames: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Indices of the atoms of some frames, and the place of each atom's frame in the batch."""
-        counts = self.n_atoms[frames]
-        frame = np.repeat(np.arange(len(frames)), counts)
-        first = np.repeat(self._offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         device = self.inputs.device
-        return torch.from_numpy(first + np.arange(len(frame))).to(device), torch.from_numpy(frame).to(device)
+        for part in np.array_split(order, -(-len(order) // batch_size)):
+            atoms, frame_of_atom = atoms_of(part, self._offsets, self.n_atoms)
+            frames = torch.from_numpy(part).to(device)
+            yield Batch(
+                self.inputs[atoms.to(device)],
+                frame_of_atom.to(device),
+                self._counts[frames],
+                self.targets[frames],
+            )
+
+
+def atoms_of(
+    frames: np.ndarray, offsets: np.ndarray, n_atoms: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the atoms of some frames, and the place of each atom's frame in the batch."""
+    counts = n_atoms[frames]
+    frame = np.repeat(np.arange(len(frames)), counts)
+    first = np.repeat(offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    return torch.from_numpy(first + np.arange(len(frame))), torch.from_numpy(frame)
 
 
 class MemoryBatches:

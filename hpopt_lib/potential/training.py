@@ -51,9 +51,10 @@ class TrainResult:
     seconds: float = 0.0
 
 
-def _loss(settings: TrainSettings) -> torch.nn.Module:
-    kinds = {"mae": torch.nn.L1Loss(), "mse": torch.nn.MSELoss(), "huber": torch.nn.HuberLoss(delta=0.5)}
-    return kinds[settings.loss]
+def _loss(settings: TrainSettings, reduction: str = "mean") -> torch.nn.Module:
+    if settings.loss == "huber":
+        return torch.nn.HuberLoss(delta=0.5, reduction=reduction)
+    return {"mae": torch.nn.L1Loss, "mse": torch.nn.MSELoss}[settings.loss](reduction=reduction)
 
 
 def _schedule(

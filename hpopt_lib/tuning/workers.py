@@ -9,24 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.attributes import set_user_attrs
-from hpopt_lib.tuning.config import TRIALS, WORKERS, finished, join_study
+from hpopt_lib.tuning.config import WORKERS, finished, join_study
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
-from hpopt_lib.tuning.janitor import Janitor, backend_of, checkpoint_path, root_number
+from hpopt_lib.tuning.janitor import Janitor, checkpoint_path, root_number
 from hpopt_lib.tuning.objective import Objective
-from hpopt_lib.tuning.origin import origin, resolve_device
-from hpopt_lib.tuning.presence import WORKER
+from hpopt_lib.tuning.origin import resolve_device
+from hpopt_lib.tuning.queue import TrialQueue
 from hpopt_lib.tuning.storage import open_storage
 
 if TYPE_CHECKING:
     import optuna
-
-MAX_FAILURES_IN_A_ROW = 20
-#: A worker that draws known points only, so many times in a row, says so and stops.
-MAX_DUPLICATES_IN_A_ROW = 50
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Worker:
         self.study, config = join_study(name, storage, worker=0, store=options.store)
         if options.memory_mb is not None:
             config = replace(config, memory_mb=options.memory_mb)
-        data, self.memory_mb = config.dataset(), config.memory_mb
+        data, memory_mb = config.dataset(), config.memory_mb
         self.janitor = Janitor(self.study)
         with self.janitor.gate():
             self.number = int(self.study.user_attrs.get(WORKERS, 0))
@@ -105,23 +99,11 @@ class Worker:
             device=self.device,
             on_result=options.on_result,
         )
-        self.earlier = len(self.study.get_trials(deepcopy=False))
-        self.duplicates = 0
-        self.last_wanted = self.wanted()
+        self.queue = TrialQueue(self.study, self.janitor, options.trials, self.number, self.device, memory_mb)
 
     def _checkpoint(self, root: int) -> Path:
         assert self.janitor.files is not None
         return checkpoint_path(self.janitor.files, self.name, root)
-
-    def wanted(self) -> int:
-        """Finished trials that the study shall have."""
-        wanted = self.options.trials or self.study.user_attrs.get(TRIALS)
-        if wanted is None:
-            raise HpoptError(
-                f"study {self.name!r}: it is not known how many trials it shall have", remedy="pass --trials"
-            )
-        self.last_wanted = int(wanted)
-        return self.last_wanted
 
     def run(self) -> bool:
         """Take trials until the study has enough; False when told to stop before."""
@@ -130,9 +112,9 @@ class Worker:
             while not self.stops.should_stop():
                 for number in self.janitor.requeue_lost():
                     say(f"trial {number}: its worker died; it is in the queue again")
-                trial = self._take()
+                trial = self.queue.take()
                 if trial is None:
-                    if finished(self.study) >= self.wanted() or self._exhausted():
+                    if finished(self.study) >= self.queue.wanted() or self.queue.exhausted():
                         return True
                     # the rest is with other workers; one of them may die and leave its trial
                     time.sleep(pause)
@@ -144,65 +126,6 @@ class Worker:
             return False
         finally:
             self.janitor.presence.leave()
-
-    def _take(self) -> int | None:
-        """Reserve a trial, from the queue or a new one; None when none is left to start."""
-        from optuna.trial import TrialState
-
-        with self.janitor.gate():
-            trials = self.study.get_trials(deepcopy=False)  # one look for all questions: others wait
-            self._check_failures(trials)
-            counted = sum(
-                trial.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-                for trial in trials
-            )
-            if counted >= self.wanted():
-                return None
-            trial_id = None
-            if any(trial.state == TrialState.WAITING for trial in trials):
-                trial_id = self.study._pop_waiting_trial_id()
-            if trial_id is None:
-                if self._exhausted():
-                    return None
-                trial_id = self.study._storage.create_new_trial(self.study._study_id)
-            storage = self.study._storage
-            if (backend := backend_of(self.study)) and getattr(backend, "heartbeat_interval", None):
-                backend.record_heartbeat(trial_id)
-            # who runs it, where and with what
-            values = {WORKER: self.number, **origin(), "device": self.device}
-            if self.memory_mb is not None:  # the order of the batches depends on it
-                values["memory_mb"] = self.memory_mb
-            set_user_attrs(storage, trial_id, values)
-        return trial_id
-
-    def _check_failures(self, trials: list[Any]) -> None:
-        """Raise when the last twenty trials of this run all failed in their training."""
-        from optuna.trial import TrialState
-
-        last = [
-            trial
-            for trial in trials[self.earlier :]
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            or trial.user_attrs.get("cause") == "training"
-        ][-MAX_FAILURES_IN_A_ROW:]
-        if len(last) == MAX_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in last):
-            raise HpoptError(
-                f"study {self.name!r}: the last {MAX_FAILURES_IN_A_ROW} trials failed "
-                f"({last[-1].user_attrs.get('failure', 'see the messages above')})",
-                remedy="narrow the search space (usually lr) or mend the data",
-            )
-
-    def _exhausted(self) -> bool:
-        """Whether every point of a grid has a trial, or only known points were drawn for long."""
-        import optuna
-
-        if self.duplicates >= MAX_DUPLICATES_IN_A_ROW:
-            return True
-        if not isinstance(self.study.sampler, optuna.samplers.GridSampler):
-            return False
-        trials = self.study.get_trials(deepcopy=False)
-        started = {t.system_attrs.get("grid_id") for t in trials} - {None}
-        return len(started) >= self.study.sampler._n_min_trials
 
     def _run_trial(self, trial_id: int) -> None:
         import optuna
@@ -286,9 +209,9 @@ class Worker:
             return
         if self.janitor.files is not None:
             self._checkpoint(root_number(trial._cached_frozen_trial)).unlink(missing_ok=True)
-        self.duplicates = self.duplicates + 1 if cause == "duplicate" else 0
+        self.queue.duplicates = self.queue.duplicates + 1 if cause == "duplicate" else 0
         shown = f"{value:.2f} meV/atom" if value is not None else failure
-        done = f"{finished(self.study)} of {self.last_wanted}"
+        done = f"{finished(self.study)} of {self.queue.last_wanted}"
         say(f"trial {trial.number}: {state.name.lower()} {shown} ({done})")
 
 

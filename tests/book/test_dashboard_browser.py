@@ -34,12 +34,12 @@ TEXT = "return document.body.innerText"
 def test_the_dashboard_shows_the_study_its_attributes_and_its_curves(tmp_path, needs, monkeypatch):
     needs("chromium")
     pytest.importorskip("optuna_dashboard")
-    from hpopt_lib.tuning import workers
-
     opened: queue.Queue[str] = queue.Queue()
     monkeypatch.setattr("webbrowser.open", lambda uri: opened.put(uri) or True)
     # the name of the computer is nobody's business on a screenshot
-    monkeypatch.setattr(workers, "origin", lambda: {"host": "node", "job_id": "1234_5", "commit": "abc1234"})
+    monkeypatch.setattr(
+        "hpopt_lib.tuning.queue.origin", lambda: {"host": "node", "job_id": "1234_5", "commit": "abc1234"}
+    )
     storage = f"sqlite:///{tmp_path}/studies.db"
     store = embedded_store("oc20-like", stride=8)
     fixed = {"epochs": 12}

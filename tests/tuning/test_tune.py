@@ -17,7 +17,7 @@ from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.preprocess import Input, preprocess
 from hpopt_lib.store import Store
-from hpopt_lib.tuning import workers
+from hpopt_lib.tuning import queue, workers
 from hpopt_lib.tuning.config import finished, store_path, study_config
 from hpopt_lib.tuning.samplers import PRUNERS, SAMPLERS
 from hpopt_lib.tuning.storage import load_study, open_storage
@@ -201,7 +201,7 @@ def test_twenty_failures_in_a_row_stop_the_study(make_config, monkeypatch):
 
 
 def test_old_failures_do_not_stop_a_new_run(make_config, monkeypatch):
-    monkeypatch.setattr(workers, "MAX_FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr(queue, "MAX_FAILURES_IN_A_ROW", 3)
     with monkeypatch.context() as patch:
         diverging(patch, lambda number: True)
         with pytest.raises(HpoptError, match="the last 3 trials failed"):

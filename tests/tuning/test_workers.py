@@ -17,6 +17,7 @@ from hpopt_lib.tuning.config import finished
 from hpopt_lib.tuning.copying import copy_study
 from hpopt_lib.tuning.interrupts import MARGIN_S, Interrupts, interruptible, job_deadline
 from hpopt_lib.tuning.janitor import Janitor, requeue_lost
+from hpopt_lib.tuning.processes import work
 from hpopt_lib.tuning.storage import files_folder, load_study, open_storage
 from hpopt_lib.tuning.study import create_study, tune
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
@@ -95,6 +96,20 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 def running(storage: str) -> list[int]:
     trials = load_study("s", storage).get_trials(deepcopy=False)
     return [t.number for t in trials if t.state.name == "RUNNING" and len(t.intermediate_values) >= 3]
+
+
+@pytest.mark.slow
+def test_a_lower_total_leaves_waiting_trials_in_the_queue(make_config, storage):
+    """Trials that were put back when there were more to come must not push a study over its total."""
+    create_study("s", make_config(fixed={"epochs": 2}, sampler="random"), trials=50, storage=storage)
+    study = load_study("s", storage)
+    for lr in (1e-3, 2e-3, 3e-3):
+        study.enqueue_trial({"lr": lr})
+    work("s", storage, WorkerOptions(trials=2), jobs=2)
+    states = [trial.state.name for trial in load_study("s", storage).trials]
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "WAITING"]
+    work("s", storage, WorkerOptions(trials=3), jobs=1)
+    assert [trial.state.name for trial in load_study("s", storage).trials] == ["COMPLETE"] * 3
 
 
 LONG = {"epochs": 4000, "num_layers": 1, "batch_size": 32}
