@@ -13,7 +13,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test test-faults lint serve bench-gmp bench-storage bench-batched bench-scale clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve amptorch bench-gmp bench-molecules bench-storage bench-batched bench-amptorch bench-scale clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
@@ -53,8 +53,18 @@ test-faults: $(STAMP) ## break running studies at random, prove that nothing was
 	@echo "==> breaking studies: workers and their server are killed, stopped and moved"
 	@$(VENV)/bin/python tests/faults.py $(FAULTS_FLAGS)
 
+amptorch: $(STAMP) ## add AMPtorch to .venv, for --backend amptorch (needs a C++ compiler)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-build-isolation $(PIP_FLAGS) -r requirements-amptorch.txt -c constraints.txt
+	@$(VENV)/bin/hpopt amptorch check
+
+bench-amptorch: $(STAMP) ## both backends on the same data and hyperparameters (after make amptorch)
+	@$(VENV)/bin/python benchmarks/bench_amptorch.py $(BENCH_FLAGS)
+
 bench-gmp: $(STAMP) ## speed, accuracy and memory of the GMP features (BENCH_FLAGS=--quick for a short look)
 	@$(VENV)/bin/python benchmarks/bench_gmp.py $(BENCH_FLAGS)
+
+bench-molecules: $(STAMP) ## energies and forces of molecules beside baselines (BENCH_FLAGS=--quick for a short look)
+	@$(VENV)/bin/python benchmarks/bench_molecules.py $(BENCH_FLAGS)
 
 bench-storage: $(STAMP) ## trials per second and overhead of a trial on every storage (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_storage.py $(BENCH_FLAGS)

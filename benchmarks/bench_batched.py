@@ -20,9 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from measure import commit, machine, replace_section, table
+from measure import commit, machine, publish, table
 
-from hpopt_lib.potential.batched import Member, train_many
+from hpopt_lib.potential.batched import train_many
+from hpopt_lib.potential.batched_training import Member
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import train
@@ -127,10 +128,7 @@ def main() -> None:
         f"range of the ratio, of {repeats} rounds taken in turn.",
         table(["shape", "processes", "one by one, 1/h", "together, 1/h", "ratio"], rows),
     ]
-    report = "\n\n".join(text) + "\n"
-    print(report)
-    if out:
-        replace_section(out, TITLE, report)
+    publish(TITLE, text, out)
 
 
 if __name__ == "__main__":

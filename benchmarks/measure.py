@@ -94,3 +94,11 @@ def replace_section(path: Path, title: str, section: str) -> None:
     before, after = (text[: m.start()], text[m.end() :]) if (m := old.search(text)) else (text, "")
     parts = [part.strip("\n") for part in (before, section, after) if part.strip()]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def publish(title: str, parts: Sequence[str], out: Path | None) -> None:
+    """Print the report of a benchmark, and put it in a file's section of that title."""
+    report = "\n\n".join(parts) + "\n"
+    print(report)
+    if out:
+        replace_section(out, title, report)

@@ -18,8 +18,9 @@ from measure import peak_memory_mb
 
 from hpopt_lib.data.duplicates import SeenFrames
 from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.potential.memory_bound import memory_needed_mb
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.streaming import StreamingDataset, load_dataset, memory_needed_mb
+from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.potential.training import Training, train
 from hpopt_lib.preprocess import Input, preprocess
 from hpopt_lib.store import Store

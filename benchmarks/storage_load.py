@@ -81,6 +81,8 @@ class Cost:
         CPU seconds of the server, if there is one.
     statements, transactions : float
         SQL statements sent, and connections taken from the pool.
+    settled_s : list of float
+        As `overhead_s` without the first two trials of each worker, in which libraries get ready.
     """
 
     rate: float = 0.0
@@ -89,6 +91,7 @@ class Cost:
     server_s: float = float("nan")
     statements: float = float("nan")
     transactions: float = float("nan")
+    settled_s: list[float] = field(default_factory=list)
 
 
 class _Counter:
@@ -169,6 +172,7 @@ def run(load: Load, prepare: Callable[..., Any], *arguments: Any, server: list[i
     return Cost(
         rate=n / (max(ends) - min(one["start"] for one in made)),
         overhead_s=[value for one in made for value in one["overhead"]],
+        settled_s=[value for one in made for value in one["overhead"][2:]],
         cpu_s=sum(one["cpu"] for one in made) / n,
         server_s=(after - before) / n if server else float("nan"),
         statements=sum(one["statements"] for one in made) / n or float("nan"),

@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,79 +18,21 @@ from ase.data import chemical_symbols
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
 from hpopt_lib.data.duplicates import SeenFrames
-from hpopt_lib.data.readers import read_frames
+from hpopt_lib.data.leaks import LeakLedger, leaks_record
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
 from hpopt_lib.files import atomic_path, refuse_existing
 from hpopt_lib.gmp.backends import Backend
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
+from hpopt_lib.inputs import DUPLICATE_CHOICES, Input, InputFrames, ReadOptions, check_same_kind
 from hpopt_lib.progress import progress
-from hpopt_lib.references import LinearReference, ReferenceSums, composition
+from hpopt_lib.references import LinearReference, Reference, ReferenceSums, composition
+from hpopt_lib.references.kinds import GivenReference
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import StoreWriter
 
 SHARD_FRAMES = 256
-DUPLICATE_CHOICES = ("error", "drop", "keep")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input file and the name of the split it becomes."""
-
-    split: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How input files are read and checked.
-
-    Attributes
-    ----------
-    energy_unit, length_unit : str
-        Units of the numbers in the files.
-    check_units : bool
-        Whether implausible magnitudes are errors.
-    duplicates : {"error", "drop", "keep"}
-        What to do with a frame that occurred before, in the same file or in an earlier one.
-        A frame shared by training and validation makes every error look better than it is.
-    """
-
-    energy_unit: str = "eV"
-    length_unit: str = "Å"
-    check_units: bool = True
-    duplicates: str = "error"
-
-
-def parse_inputs(arguments: Sequence[str]) -> list[Input]:
-    """Turn ``FILE`` or ``SPLIT=FILE`` arguments into inputs.
-
-    Raises
-    ------
-    HpoptError
-        When there is none, a file is missing or a split name occurs twice.
-    """
-    if not arguments:
-        raise HpoptError(
-            "inputs: none given", remedy="name the training file first, then the validation files"
-        )
-    inputs = []
-    for argument in arguments:
-        split, equals, name = argument.partition("=")
-        if not equals or Path(argument).exists():
-            split, name = Path(argument).name.split(".")[0], argument
-        if not split:
-            raise HpoptError(f"{argument}: split: no name", remedy="write NAME=FILE")
-        inputs.append(Input(split, Path(name)))
-    for item in inputs:
-        if not item.path.exists():
-            raise HpoptError(f"{item.path}: no such file", remedy="check the name of the input")
-        if sum(other.split == item.split for other in inputs) > 1:
-            raise HpoptError(
-                f"{item.path}: split {item.split!r} occurs twice", remedy="name splits with NAME=FILE"
-            )
-    return inputs
 
 
 def preprocess(
@@ -105,6 +46,8 @@ def preprocess(
     processes: int = 1,
     backend: Backend | None = None,
     overwrite: bool = False,
+    references: GivenReference | None = None,
+    split: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Featurise structure files into one feature store.
 
@@ -130,6 +73,10 @@ def preprocess(
         What computes the features.
     overwrite : bool
         Whether an existing store may be replaced.
+    references : GivenReference, optional
+        From `hpopt_lib.references.parse_reference`; a per-element linear fit by default.
+    split : dict, optional
+        How the inputs were split, for the header: from `hpopt_lib.split_inputs.split_record`.
 
     Returns
     -------
@@ -149,7 +96,8 @@ def preprocess(
             f"--duplicates: {options.duplicates!r}", remedy=f"use one of {', '.join(DUPLICATE_CHOICES)}"
         )
     refuse_existing(out, overwrite=overwrite)
-    if Path(out).resolve() in [item.path.resolve() for item in inputs]:
+    files = [path for item in inputs for path, _ in item.files]
+    if Path(out).resolve() in [path.resolve() for path in files]:
         raise HpoptError(f"{out}: output is also an input", remedy="choose another name for the store")
     backend = backend or Backend()
     featurizer = GMPFeaturizer(settings, backend=backend.name, dtype=backend.dtype, threads=backend.threads)
@@ -157,6 +105,7 @@ def preprocess(
     scaler(np.zeros((1, settings.num_features)))  # names an unknown transform before hours of work
     train = ReferenceSums()
     splits: dict[str, dict[str, Any]] = {}
+    ledger = LeakLedger()
     with (
         atomic_path(out, overwrite=overwrite, resumable=True) as temporary,
         SeenFrames(temporary.with_name(f"{temporary.name}.seen")) as seen,
@@ -164,15 +113,19 @@ def preprocess(
     ):
         writer = StoreWriter(temporary, recipe=_recipe(settings, dtype, backend))
         try:
-            for index, item in enumerate(inputs):
-                entry: dict[str, Any] = {"source": item.path.name, "first_shard": writer.n_shards}
+            for item in inputs:
+                entry: dict[str, Any] = {"source": item.source, "first_shard": writer.n_shards}
                 entry |= dict.fromkeys(
                     ("n_shards", "n_frames", "n_atoms", "with_forces", "dropped_duplicates"), 0
                 )
                 elements: set[int] = set()
-                frames = _distinct(_frames(item, options), seen, options.duplicates, entry, inputs, index)
+                source = InputFrames(item, options)
+                distinct = _distinct(source, seen, options.duplicates, entry, files)
+                frames = _named(distinct, item.split, references, ledger)
                 shards = store_shards(_shards(frames, np.dtype(dtype)), featurise, writer)
-                for shard in progress(shards, desc=f"featurise {item.path.name}", unit="shard"):
+                for shard in progress(shards, desc=f"featurise {item.source}", unit="shard"):
+                    if not entry["n_shards"]:
+                        _check_energy_kind(splits, source.energy, item)
                     entry["n_shards"] += 1
                     entry["n_frames"] += len(shard)
                     entry["n_atoms"] += int(shard.n_atoms.sum())
@@ -180,8 +133,14 @@ def preprocess(
                     elements.update(np.unique(shard.numbers).tolist())
                     if item is inputs[0]:
                         scaler.update(shard.features)
-                        train.update(composition(shard.numbers, shard.n_atoms), shard.energy)
+                        known = (
+                            references.of_frames(shard.numbers, shard.n_atoms, shard.info)
+                            if references
+                            else 0.0
+                        )
+                        train.update(composition(shard.numbers, shard.n_atoms), shard.energy, known)
                 _check_forces(entry, item)
+                entry["input"] = source.record()
                 if item is inputs[0] and entry["n_frames"] < 2:
                     raise HpoptError(
                         f"{item.path}: frames: one only, references need at least 2",
@@ -190,14 +149,21 @@ def preprocess(
                 entry["elements"] = [chemical_symbols[z] for z in sorted(elements)]
                 splits[item.split] = entry
                 if item is inputs[0]:
-                    reference = LinearReference.from_sums(train)
+                    fit = LinearReference.from_sums(train)
+                    reference: Reference = (
+                        references.fitted(fit, train.left_ev_per_atom) if references else fit
+                    )
             header = {
                 "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "hpopt_version": hpopt_lib.__version__,
                 "python": platform.python_version(),
                 "dtype": dtype,
                 "units": {"energy": "eV", "length": "Å", "forces": "eV/Å"},
-                "input_units": {"energy": options.energy_unit, "length": options.length_unit},
+                "input_units": {
+                    "energy": splits[inputs[0].split]["input"]["energy_unit"],
+                    "length": splits[inputs[0].split]["input"]["length_unit"],
+                },
+                "energy_kind": splits[inputs[0].split]["input"]["energy"],
                 "gmp": settings.to_dict(),
                 "feature_names": settings.feature_names(),
                 "splits": splits,
@@ -206,6 +172,8 @@ def preprocess(
                     n for n, c in zip(settings.feature_names(), scaler.constant, strict=True) if c
                 ],
                 "reference": reference.to_dict(),
+                "split": split,
+                "leaks": leaks_record(ledger, split),
             }
             writer.finish(header)
         except BaseException:
@@ -223,37 +191,47 @@ def _recipe(settings: GMPSettings, dtype: str, backend: Backend) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _frames(item: Input, options: ReadOptions) -> Iterator[Atoms]:
-    return read_frames(
-        item.path,
-        energy_unit=options.energy_unit,
-        length_unit=options.length_unit,
-        check_units=options.check_units,
-    )
+def _check_energy_kind(splits: dict[str, dict[str, Any]], kind: str, item: Input) -> None:
+    """Raw and adsorption energies are different quantities: one store holds one of them."""
+    for split, other in splits.items():
+        check_same_kind(kind, other["input"]["energy"], where=str(item.path), other=f"split {split!r}")
 
 
 def _distinct(
-    frames: Iterable[Atoms],
+    frames: Iterable[tuple[Path, int, Atoms]],
     seen: SeenFrames,
     duplicates: str,
     entry: dict[str, Any],
-    inputs: Sequence[Input],
-    index: int,
-) -> Iterator[tuple[str, Atoms]]:
-    """Apply the rule for frames that occurred before; name each frame."""
-    for number, atoms in enumerate(frames):
-        where = f"{inputs[index].path}: frame {number}"
+    files: Sequence[Path],
+) -> Iterator[tuple[Path, int, Atoms]]:
+    """Apply the rule for frames that occurred before."""
+    for path, number, atoms in frames:
+        index, where = files.index(path), f"{path}: frame {number}"
         if duplicates != "keep":
             first = seen.first(bytes.fromhex(frame_digest(atoms)), (index, number))
             if first != (index, number):
                 if duplicates == "error":
                     raise HpoptError(
-                        f"{where}: positions: the same structure as "
-                        f"{inputs[first[0]].path}: frame {first[1]}",
+                        f"{where}: positions: the same structure as {files[first[0]]}: frame {first[1]}",
                         remedy="remove it, or pass --duplicates drop (or keep)",
                     )
                 entry["dropped_duplicates"] += 1
                 continue
+        yield path, number, atoms
+
+
+def _named(
+    frames: Iterable[tuple[Path, int, Atoms]],
+    split: str,
+    references: GivenReference | None,
+    ledger: LeakLedger,
+) -> Iterator[tuple[str, Atoms]]:
+    """Name each frame, refuse one without a reference energy, note the groups of the split's frames."""
+    for path, number, atoms in frames:
+        where = f"{path}: frame {number}"
+        if references is not None:
+            references.check(atoms, where=where)
+        ledger.add(split, atoms, default_system=f"{path.stem}-{number}")
         yield where, atoms
 
 
@@ -266,12 +244,12 @@ def _shards(frames: Iterable[tuple[str, Atoms]], dtype: np.dtype) -> Iterator[Sh
 def _check_forces(entry: dict[str, Any], item: Input) -> None:
     if entry["n_frames"] == 0:
         raise HpoptError(
-            f"{item.path}: no frame left", remedy="the file holds only duplicates of earlier inputs"
+            f"{item.source}: no frame left", remedy="the file holds only duplicates of earlier inputs"
         )
     if entry["with_forces"] not in (0, entry["n_frames"]):
         missing = entry["n_frames"] - entry["with_forces"]
         raise HpoptError(
-            f"{item.path}: forces: missing in {missing} of {entry['n_frames']} frames",
+            f"{item.source}: forces: missing in {missing} of {entry['n_frames']} frames",
             remedy="give forces for all frames or for none",
         )
     entry["has_forces"] = bool(entry.pop("with_forces"))

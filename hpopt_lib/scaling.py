@@ -96,6 +96,16 @@ class FeatureScaler:
         scaled[:, self.constant] = 0.0
         return scaled
 
+    def slope(self, features: np.ndarray) -> np.ndarray:
+        """Derivative of the standardised features with respect to the raw ones, of the same shape.
+
+        Where a raw feature is zero the logarithm has a kink; there a norm is constant, so that only its own
+        derivative, zero, counts.
+        """
+        values = np.asarray(features, dtype=float)
+        steep = LOG_SLOPE / (1.0 + LOG_SLOPE * np.abs(values)) if self.kind == "log" else np.ones_like(values)
+        return np.where(self.constant, 0.0, steep / self.std)
+
     def to_dict(self) -> dict:
         """Settings and numbers for a JSON header."""
         return {

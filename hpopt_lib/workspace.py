@@ -13,8 +13,10 @@ from filelock import FileLock
 import hpopt_lib
 from hpopt_lib.data import embedded
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.inputs import Input
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.store import Store
+from hpopt_lib.store.writer import VERSION
 
 
 def work_folder() -> Path:
@@ -62,6 +64,7 @@ def embedded_store(
         "dtype": dtype,
         "data": _digest(embedded.shipped_path(name)),
         "version": hpopt_lib.__version__,
+        "store": VERSION,
     }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     path = work_folder() / f"{name}-{key}.lmdb"

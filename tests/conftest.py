@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, as the tests of it need: a shell that starts a suite in the background lets it be ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _chromium() -> str | None:
@@ -54,6 +61,13 @@ def _shared() -> str | None:
     )
 
 
+def _amptorch() -> str | None:
+    from hpopt_lib.amptorch.compat import missing
+
+    absent = missing()
+    return f"{', '.join(absent)} not installed: run make amptorch" if absent else None
+
+
 #: What a test can ask for by name: each gives None when it is there, else the reason.
 NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": _chromium,
@@ -62,6 +76,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "tblite": _module("tblite"),
     "pyscf": _module("pyscf"),
     "shared": _shared,
+    "amptorch": _amptorch,
 }
 
 

@@ -121,6 +121,11 @@ def coinciding(frames: list[Atoms]) -> None:
     labelled(frames[2], 1.0, np.zeros((9, 3)))
 
 
+def huge_cell(frames: list[Atoms]) -> None:
+    frames[2].cell[2, 2] = 1e10
+    labelled(frames[2], 1.0, np.zeros((9, 3)))
+
+
 def flat(frames: list[Atoms]) -> None:
     frames[2].cell[2] = frames[2].cell[1]
     labelled(frames[2], 1.0, np.zeros((9, 3)))
@@ -190,8 +195,11 @@ STRUCTURE_FILES: dict[str, tuple[Callable[[World], Path], tuple[str, ...]]] = {
     "NaN force": (spoiled(results(forces=np.nan)), ("bad.traj: frame 2: forces: not all are finite",)),
     "missing forces": (spoiled(results(forces=None)), ("bad.traj: forces: missing in 1 of 4 frames",)),
     "NaN position": (spoiled(moved(np.nan)), ("bad.traj: frame 2: positions: not all are finite",)),
+    "atom far away": (spoiled(moved(1e10)), ("bad.traj: frame 2: positions: atoms or cell reach to 1e+10 Å",)),
+    "huge cell": (spoiled(huge_cell), ("bad.traj: frame 2: positions: atoms or cell reach to 1e+10 Å",)),
     "element without density": (spoiled(element(94)), ("bad.traj: frame 2: ", "Pu")),
     "element X": (spoiled(element(0)), ("bad.traj: frame 2: element: atom 4 has no known element",)),
+    "element 7432": (spoiled(element(7432)), ("bad.traj: frame 2: element: atom 4 has no known element (number 7432)",)),
     "no atoms": (spoiled(empty_frame), ("bad.traj: frame 2: atoms: there is none",)),
     "coinciding atoms": (spoiled(coinciding), ("bad.traj: frame 2: positions: two atoms are 0.010 Å apart",)),
     "cell without volume": (spoiled(flat), ("bad.traj: frame 2: cell: periodic, but its volume is zero",)),
@@ -410,6 +418,11 @@ SPACES = {
 TUNE: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "zero trials": (["--trials", "0"], ("--trials 0", "at least 1")),
     "zero jobs": (["--trials", "1", "--jobs", "0"], ("--jobs 0", "at least 1")),
+    "forces and batch normalisation": (
+        ["--trials", "1", "--set", "force_weight=1"],
+        ("search space: force_weight does not go with normalization batch", "--set normalization=layer"),
+    ),
+    "negative force weight": (["--trials", "1", "--set", "force_weight=-1"], ("force_weight: -1.0 is out of range",)),
     "unknown split": (["--trials", "1", "--validation", "test"], ("good.lmdb: no split 'test'", "train, val, ood")),
     "training split": (["--trials", "1", "--validation", "train"], ("--validation: 'train' is the training split",)),
     "too many frames": (["--trials", "1", "--train-frames", "99"], ("n_train: 99 is out of range", "2 to 60")),
@@ -491,6 +504,23 @@ def test_a_store_with_only_one_split(world):
     assert made.exit_code == 0
     arguments = ["tune", "one.lmdb", "--study", "s", "--trials", 1, *FITTING]
     refused(world, arguments, "one.lmdb: only the training split 'good'", "validation file")
+
+
+def test_forces_of_a_store_without_forces(world):
+    def without(frames: list[Atoms]) -> None:
+        for atoms in frames:
+            labelled(atoms, 1.0)
+
+    world.frames(without)
+    made = CliRunner().invoke(
+        main, ["preprocess", "good.traj", "bad.traj", "--out", "poor.lmdb", *GMP_OPTIONS]
+    )
+    assert made.exit_code == 0, made.output
+    world.file("space.toml", "[force_weight]\ntype='float'\nlow=0.1\nhigh=9\nlog=true\n")
+    arguments = ["tune", "poor.lmdb", "--study", "s", "--trials", 1, "--space", "space.toml", *FITTING]
+    refused(
+        world, arguments, "poor.lmdb: force_weight: 4 of 4 validation frames have no forces", "preprocess"
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from synthetic import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,43 @@ def test_benchmark_of_the_storages(tmp_path):
         (name, workers) for name in ("hpopt, SQLite", "hpopt, journal") for workers in (1, 4)
     ]
     assert all(float(row[2].replace(",", "")) > 0 for row in rows), "trials/s"
+
+
+def test_benchmark_of_few_frames(inputs, tmp_path):
+    out = tmp_path / "results.md"
+    out.write_text("# Something else\n\nkept\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_small_data.py"), str(inputs / "train.traj")]
+    done = subprocess.run(
+        [*command, "--quick", "--development", "30", "--out", str(out)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = out.read_text(encoding="utf-8")
+    assert report.startswith("# Something else\n\nkept\n") and report.strip().endswith(done.stdout.strip())
+    assert "frames held out from development: small-data" in report
+    assert str(inputs) not in report  # no folder of this machine
+
+
+def test_benchmark_of_the_molecules(tmp_path):
+    pytest.importorskip("numba")
+    out = tmp_path / "results.md"
+    out.write_text("# Other\n\nkept\n\n# Energies and forces of molecules\n\nold\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_molecules.py"), "--quick", "--work", "work"]
+    done = subprocess.run(
+        [*command, "--out", str(out)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "work").glob("*.json"))) == 4, "two trainings of each kind"
+    report = out.read_text(encoding="utf-8")
+    assert report.startswith("# Other\n\nkept\n\n# Energies and forces") and "old" not in report
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in report.splitlines() if "|" in line]
+    found = {(row[0], row[1]): row for row in rows}
+    assert "±" in found["test, 800 K", "energies and forces"][3]
+    assert float(found["test, 500 K", "baseline: no force"][5]) > 100
+    assert float(found["test, 500 K", "baseline: linear"][3]) > 0
+    costs = {row[0]: float(row[2]) for row in rows if len(row) == 3 and row[2][0].isdigit()}
+    assert set(costs) == {"matrices in memory", "loops at each step", "energies only"}
 
 
 def test_benchmark_of_many_frames(tmp_path):

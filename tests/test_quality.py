@@ -85,20 +85,36 @@ def test_the_search_for_places(text, shows):
 
 
 def test_no_pickle_in_the_package():
-    calls = re.compile(r"\bimport pickle|\bpickle\.[lduP]|allow_pickle=True|torch\.load\(|joblib")
+    calls = re.compile(r"\bimport pickle|from pickle|\bpickle\.[lduP]|allow_pickle=True|torch\.load\(|joblib")
     sources = sorted((ROOT / "hpopt_lib").rglob("*.py"))
     assert len(sources) > 30
     found = [
         str(path.relative_to(ROOT)) for path in sources if calls.search(path.read_text(encoding="utf-8"))
     ]
-    assert not found
+    # the two loaders that a user must ask for, which know a few harmless names only (data/test_format_lmdb.py,
+    # amptorch/test_pickles.py)
+    assert found == ["hpopt_lib/amptorch/pickles.py", "hpopt_lib/data/restricted_pickle.py"]
 
 
 def test_stations_import_only_from_stations_before_them():
-    order = ["quantities", "data", "gmp", "store", "potential", "tuning", "cluster", "report", "cli"]
+    order = [
+        "quantities",
+        "data",
+        "gmp",
+        "store",
+        "potential",
+        "amptorch",
+        "tuning",
+        "cluster",
+        "report",
+        "cli",
+    ]
     station = {
         **dict.fromkeys(("errors", "files", "progress", "units", "metrics"), "quantities"),
-        **dict.fromkeys(("scaling", "references", "featurise", "preprocess", "workspace"), "store"),
+        **dict.fromkeys(
+            ("scaling", "references", "featurise", "inputs", "preprocess", "split_inputs", "workspace"),
+            "store",
+        ),
     }
     imports = re.compile(r"^\s*(?:from|import) hpopt_lib\.(\w+)", re.MULTILINE)
     wrong = []

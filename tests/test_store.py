@@ -307,9 +307,13 @@ def test_foreign_lmdb_files_and_folders(tmp_path):
         (b"\xff\xfe\x00", "not a feature store"),
         (b"[]", "not a feature store"),
         (b'{"format": "other", "version": 1}', "not a feature store"),
-        (b'{"format": "hpopt-feature-store", "version": 2}', "format version 2, this hpopt reads version 1"),
+        (
+            b'{"format": "hpopt-feature-store", "version": 3}',
+            "format version 3, this hpopt reads versions 1 and 2",
+        ),
         (b'{"format": "hpopt-feature-store"}', "format version None"),
         (b'{"format": "hpopt-feature-store", "version": 1}', "header: lacks constant_features, created"),
+        (b'{"format": "hpopt-feature-store", "version": 2}', "header: lacks constant_features, created"),
     ],
 )
 def test_headers_that_are_not_ours(tmp_path, header, message):

@@ -97,7 +97,7 @@ INTERNAL = (
 )
 
 
-@pytest.mark.parametrize("station", ["data", "gmp", "potential", "tuning", "cluster"])
+@pytest.mark.parametrize("station", ["data", "gmp", "potential", "amptorch", "tuning", "cluster"])
 def test_the_api_page_names_every_module_of_a_station(station: str) -> None:
     text = (ROOT / "book/api.md").read_text(encoding="utf-8")
     package = importlib.import_module(f"hpopt_lib.{station}")

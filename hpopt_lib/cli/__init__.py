@@ -38,12 +38,13 @@ def main() -> None:
 
 
 def _add_commands() -> None:
-    from hpopt_lib.cli import dashboard, data, db, pace, study, tune
+    from hpopt_lib.cli import amptorch, dashboard, data, db, pace, split, study, tune
     from hpopt_lib.report.book_cli import book
 
+    data.data.add_command(split.split)
     for command in (
         data.data, data.preprocess, tune.tune, tune.worker, study.study, study.report, dashboard.dashboard,
-        db.db, pace.pace, book,
+        db.db, pace.pace, amptorch.amptorch, book,
     ):  # fmt: skip
         main.add_command(command)
 

@@ -51,6 +51,7 @@ _STUDY_OPTIONS = (
     ),
     click.option("--train-frames", type=int, help="Train on so many frames only."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the study."),
+    click.option("--backend", default="hpopt", show_default=True, help="What trains: hpopt or amptorch."),
 )
 
 
@@ -72,10 +73,12 @@ def build_config(
     repeats: int,
     train_frames: int | None,
     seed: int,
+    backend: str = "hpopt",
     memory_mb: float | None = None,
 ) -> StudyConfig:
     """The configuration of a study from the values of `study_options`."""
     from hpopt_lib.store import Store
+    from hpopt_lib.tuning.backends import training_backend
     from hpopt_lib.tuning.config import StudyConfig, store_path
     from hpopt_lib.tuning.space import load_space, parse_assignments
 
@@ -84,7 +87,7 @@ def build_config(
         validation = validation or (opened.validation_splits() or [""])[0]
     return StudyConfig(
         store=store_path(store),
-        space=load_space(space, fixed=fixed).text,
+        space=load_space(space or training_backend(backend).space, fixed=fixed).text,
         validation=validation,
         fixed=fixed,
         sampler=sampler,
@@ -92,5 +95,6 @@ def build_config(
         seed=seed,
         repeats=repeats,
         n_train=train_frames,
+        backend=backend,
         memory_mb=memory_mb,
     )

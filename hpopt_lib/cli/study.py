@@ -42,6 +42,30 @@ def study_copy(name, source, target, new_name) -> None:
     click.echo(f"copied {name}: {count} trials")
 
 
+@study.command("import")
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="SOURCE",
+    help="AmpOpt's .env file, sqlite:///FILE or an address.",
+)
+@click.option("--as", "new_name", help="Another name for the copy.")
+@click.option("--unit", default="eV", show_default=True, help="Unit of its values: eV, eV/atom or meV/atom.")
+@STORAGE
+def study_import(name, source, new_name, unit, storage) -> None:
+    """Copy a study of AmpOpt, the earlier project; its own database is only read.
+
+    The copy can be shown, reported and exported. Its errors are not comparable with ours, so no trial is
+    ever added to it.
+    """
+    from hpopt_lib.tuning.ampopt import import_study
+
+    count = import_study(name, source, storage=storage, new_name=new_name, unit=unit)
+    click.echo(f"imported {new_name or name}: {count} trials, values in {unit}, not comparable with ours")
+
+
 @study.command("list")
 @STORAGE
 def study_list(storage) -> None:

@@ -9,30 +9,42 @@ from pathlib import Path
 import click
 
 from hpopt_lib.cli.options import DEVICE, MEMORY, STORAGE, TIME_LIMIT, build_config, study_options
+from hpopt_lib.cli.small_data import preset_options, run_preset
 
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--study", required=True, help="Name of the study; an existing one goes on.")
-@click.option("--trials", type=int, required=True, help="Finished trials that the study shall have in total.")
+@click.option("--study", help="Name of the study; an existing one goes on.  [required without a preset]")
+@click.option(
+    "--trials",
+    type=int,
+    help="Finished trials that the study shall have in total.  [required without a preset]",
+)
 @STORAGE
 @study_options
 @MEMORY
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the trials.")
 @DEVICE
 @TIME_LIMIT
+@preset_options
 @click.option(
     "--final-seeds", type=int, default=5, show_default=True, help="Seeds of the final model; 0 for none."
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the final model.  [default: STUDY-final]"
 )
-def tune(store, study, trials, storage, jobs, device, time_limit, final_seeds, out, **options) -> None:
+@click.pass_context
+def tune(
+    context, store, study, trials, storage, jobs, device, time_limit, final_seeds, out, preset,
+    element_energies, folds, fold_seeds, overwrite, **options,
+) -> None:  # fmt: skip
     """Search hyperparameters on the validation error, then train the final model.
 
     Stopped by Ctrl-C, SIGTERM or the time limit, it keeps all finished trials and the state of the
     running ones; the same command goes on.
     """
+    if run_preset(context):
+        return
     from hpopt_lib.cluster.doctor import refuse_login_node
     from hpopt_lib.report.tables import final_table
     from hpopt_lib.tuning.final import final_model

@@ -1,39 +1,30 @@
-"""What a frame and a file must satisfy before anything is computed from them."""
+"""What a frame must satisfy before anything is computed from it."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
+from hpopt_lib.data.unit_checks import FrameMagnitudes, free_atom_energy_ev
 from hpopt_lib.errors import HpoptError
 
-#: Total energies beyond this are not eV for any pseudopotential or light-element code.
-MAX_ABS_ENERGY_EV_PER_ATOM = 2000.0
-#: Root mean square force component of a whole file; thermal frames have about 1 eV/Å.
-MAX_RMS_FORCE_EV_PER_ANGSTROM = 15.0
 #: Å³; hydrogen at the highest pressures has about 1. Also keeps the search for pairs finite.
 MIN_VOLUME_PER_ATOM = 0.5
-#: Shortest distance of a frame in sums of covalent radii, median over a file. Bonds have 0.8 to
-#: 1.2 in every element (only noble gases more), so a file in Bohr (a factor of 1.9) or nm shows.
-NEIGHBOR_DISTANCE_RANGE = (0.6, 1.4)
+#: Å. Beyond some 10⁵ Å the search for neighbours ends the whole process (a division by zero in vesin 0.6).
+MAX_EXTENT = 1.0e5
 
 
-@dataclass
-class FrameMagnitudes:
-    """What the unit check of a file needs from one frame."""
+def check_frame(atoms: Atoms, *, where: str) -> FrameMagnitudes:
+    """Check one frame in eV and Å and return its magnitudes.
 
-    energy_ev_per_atom: float
-    mean_square_force: float
-    nearest_neighbor: float
-
-
-def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
-    """Check one frame and return its magnitudes.
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    where : str
+        File and frame, with which the message of an error begins.
 
     Raises
     ------
@@ -41,16 +32,24 @@ def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
         For a frame without atoms, with an unknown element, with positions, an energy or
         forces that are missing or not finite, or with coinciding atoms.
     """
-    where = f"{path}: frame {number}"
     if len(atoms) == 0:
         raise HpoptError(f"{where}: atoms: there is none", remedy="remove the frame")
-    if (atoms.numbers < 1).any():
-        atom = int(np.argmin(atoms.numbers))
-        raise HpoptError(f"{where}: element: atom {atom} has no known element (X)", remedy="remove the frame")
+    unknown = (atoms.numbers < 1) | (atoms.numbers >= len(covalent_radii))
+    if unknown.any():
+        atom = int(np.argmax(unknown))
+        raise HpoptError(
+            f"{where}: element: atom {atom} has no known element (number {atoms.numbers[atom]})",
+            remedy="remove the frame",
+        )
     if not np.isfinite(atoms.positions).all():
         raise HpoptError(f"{where}: positions: not all are finite", remedy="remove the frame")
     if not np.isfinite(atoms.cell.array).all():
         raise HpoptError(f"{where}: cell: not all numbers are finite", remedy="remove the frame")
+    extent = max(float(np.abs(atoms.positions).max()), float(np.abs(atoms.cell.array).max()))
+    if extent > MAX_EXTENT:
+        raise HpoptError(
+            f"{where}: positions: atoms or cell reach to {extent:.3g} Å", remedy="remove or correct the frame"
+        )
     vectors = atoms.cell.array[atoms.pbc]
     if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
         raise HpoptError(f"{where}: cell: periodic, but its volume is zero", remedy="set a cell or pbc=False")
@@ -76,6 +75,7 @@ def check_frame(atoms: Atoms, *, path: Path, number: int) -> FrameMagnitudes:
         )
     return FrameMagnitudes(
         energy_ev_per_atom=float(energy) / len(atoms),
+        all_electron_share=float(energy) / float(free_atom_energy_ev(atoms.numbers).sum()),
         mean_square_force=float(np.mean(np.square(forces))) if forces is not None else float("nan"),
         nearest_neighbor=in_radii,
     )
@@ -98,37 +98,6 @@ def nearest_neighbor(atoms: Atoms, *, cutoff: float = 6.0) -> tuple[float, float
     radii = covalent_radii[atoms.numbers]
     in_radii = distances / (radii[i.astype(int)] + radii[j.astype(int)])
     return float(distances.min(initial=np.inf)), float(in_radii.min(initial=np.inf))
-
-
-def check_file(magnitudes: list[FrameMagnitudes], *, path: Path) -> None:
-    """Compare the magnitudes of a whole file with the units it was declared in.
-
-    Raises
-    ------
-    HpoptError
-        When energies, forces or distances cannot be in eV, eV/Å and Å.
-    """
-    remedy = (
-        "declare the file's units (--energy-unit, --length-unit) or, if they are right, pass --no-unit-check"
-    )
-    energy = float(np.median([abs(m.energy_ev_per_atom) for m in magnitudes]))
-    if energy > MAX_ABS_ENERGY_EV_PER_ATOM:
-        raise HpoptError(
-            f"{path}: energy: median of {energy:.4g} eV per atom is too large for eV", remedy=remedy
-        )
-    squares = [m.mean_square_force for m in magnitudes if np.isfinite(m.mean_square_force)]
-    if squares and (rms := float(np.sqrt(np.mean(squares)))) > MAX_RMS_FORCE_EV_PER_ANGSTROM:
-        raise HpoptError(
-            f"{path}: forces: root mean square of {rms:.4g} eV/Å is too large for eV/Å", remedy=remedy
-        )
-    nearest = [m.nearest_neighbor for m in magnitudes if np.isfinite(m.nearest_neighbor)]
-    low, high = NEIGHBOR_DISTANCE_RANGE
-    if nearest and not low <= (ratio := float(np.median(nearest))) <= high:
-        raise HpoptError(
-            f"{path}: positions: the shortest bonds are {ratio:.3g} sums of covalent radii long, "
-            f"outside {low} to {high}, which does not fit Å",
-            remedy=remedy,
-        )
 
 
 def frame_digest(atoms: Atoms) -> str:

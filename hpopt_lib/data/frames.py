@@ -176,6 +176,7 @@ def unpack(arrays: Arrays, selection: NDArray[np.int64]) -> list[Atoms]:
             **json.loads(str(arrays["system_info"][system])),
         }
         if np.isfinite(arrays["system_reference"][system]):
-            atoms.info["adsorption_energy"] = energy - float(arrays["system_reference"][system])
+            reference = float(arrays["system_reference"][system])
+            atoms.info |= {"reference_energy": reference, "adsorption_energy": energy - reference}
         result.append(atoms)
     return result

@@ -31,12 +31,17 @@ class Batch:
     n_atoms : torch.Tensor of int64, shape (n_frames,)
     targets : torch.Tensor, shape (n_frames,)
         Energy per atom over the references, in units of its spread.
+    frames : numpy.ndarray of int, shape (n_frames,)
+    atoms : torch.Tensor of int64, shape (n_atoms_total,)
+        Numbers of the frames, and of their atoms, among those that are held in memory.
     """
 
     inputs: torch.Tensor
     frame_of_atom: torch.Tensor
     n_atoms: torch.Tensor
     targets: torch.Tensor
+    frames: np.ndarray
+    atoms: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,19 +79,28 @@ class FrameBuffer:
         device = self.inputs.device
         for part in np.array_split(order, -(-len(order) // batch_size)):
             atoms, frame_of_atom = atoms_of(part, self._offsets, self.n_atoms)
-            frames = torch.from_numpy(part).to(device)
+            atoms, frames = atoms.to(device), torch.from_numpy(part).to(device)
             yield Batch(
-                self.inputs[atoms.to(device)],
+                self.inputs[atoms],
                 frame_of_atom.to(device),
                 self._counts[frames],
                 self.targets[frames],
+                frames=part,
+                atoms=atoms,
             )
 
 
 def atoms_of(
     frames: np.ndarray, offsets: np.ndarray, n_atoms: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the atoms of some frames, and the place of each atom's frame in the batch."""
+    """Indices of the atoms of some frames, and the place of each atom's frame in the batch.
+
+    Parameters
+    ----------
+    frames : numpy.ndarray of int, shape (n_frames,)
+    offsets, n_atoms : numpy.ndarray of int
+        Of all frames: number of the first atom, and atoms.
+    """
     counts = n_atoms[frames]
     frame = np.repeat(np.arange(len(frames)), counts)
     first = np.repeat(offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)

@@ -40,7 +40,8 @@ class HpoptCalculator(Calculator):
     ------
     HpoptError
         The file is missing or no saved potential, or the backend is not there; on use: an element has no
-        density, or the cell is unusable.
+        density or no reference energy, a potential of adsorption energies meets a structure without
+        ``info["reference_energy"]``, or the cell is unusable.
 
     Warns
     -----
@@ -67,7 +68,7 @@ class HpoptCalculator(Calculator):
         super().__init__(**options)
         self.potential = potential if isinstance(potential, Potential) else Potential.load(potential)
         self._featurizer = GMPFeaturizer(self.potential.gmp, backend=backend)
-        self._known = set(self.potential.reference.elements)
+        self._known = set(self.potential.reference.baseline.elements)
 
     def calculate(
         self,
@@ -90,7 +91,8 @@ class HpoptCalculator(Calculator):
         features = self._featurizer.features_torch(places, structure.numbers, vectors, structure.pbc)
         corrections = self.potential.atomic_corrections(features)
         gradients = torch.autograd.grad(corrections.sum(), variables)
-        energies = self.potential.reference.coefficients[structure.numbers] + corrections.detach().numpy()
+        reference = self.potential.reference.of_atoms(structure.numbers, structure.info)
+        energies = reference + corrections.detach().numpy()
         energy = float(energies.sum())
         self.results = {
             "energy": energy,

@@ -12,10 +12,14 @@ from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.batches import MemoryBatches
 from hpopt_lib.potential.evaluation import HEADLINE, baseline_energies
+from hpopt_lib.potential.forces import FORCE_ERROR, force_scores, predict_forces
 from hpopt_lib.potential.model import Potential
-from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.references import Reference
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import SplitArrays, Store, read_frames
+
+#: Frames that the references explain fully leave no spread to divide by.
+LEAST_SPREAD_EV_PER_ATOM = 1e-6
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Dataset:
     validation: SplitArrays
     gmp: GMPSettings
     scaler: FeatureScaler
-    reference: LinearReference
+    reference: Reference
     dtype: torch.dtype = torch.float32
 
     @classmethod
@@ -71,24 +75,31 @@ class Dataset:
 
     def residuals_ev_per_atom(self) -> np.ndarray:
         """What the references leave of each training frame's energy, shape (n_frames,)."""
-        counts = composition(self.train.numbers, self.train.n_atoms)
-        return (self.train.energy - self.reference.energy(counts)) / self.train.n_atoms
+        known = self.reference.of_frames(self.train.numbers, self.train.n_atoms, self.train.info)
+        return (self.train.energy - known) / self.train.n_atoms.astype(np.int64)
 
     def residual_spread_ev_per_atom(self) -> float:
-        """Standard deviation of the residuals of the training frames."""
-        return float(np.std(self.residuals_ev_per_atom()))
+        """Standard deviation of the residuals of the training frames, at least `LEAST_SPREAD_EV_PER_ATOM`."""
+        return max(float(np.std(self.residuals_ev_per_atom())), LEAST_SPREAD_EV_PER_ATOM)
 
     def batches(self, potential: Potential) -> MemoryBatches:
         """The batches of one training."""
         return MemoryBatches(self, potential)
 
     def validation_errors(self, potential: Potential) -> dict[str, float]:
-        """Mean errors of a potential and of both baselines on the validation split."""
+        """Mean errors of a potential and of both baselines on the validation split.
+
+        After a training on forces also that of the forces.
+        """
         split = self.validation
-        metrics = energy_metrics(split.energy, potential.predict(split), split.n_atoms)
+        predicted = potential.predict(split)
+        metrics = energy_metrics(split.energy, predicted, split.n_atoms)
         errors = {name: metrics[name] for name in (HEADLINE, "energy_mae_ev")}
         for name, energies in baseline_energies(self.train, self.reference, split).items():
             errors[f"{name}_{HEADLINE}"] = energy_metrics(split.energy, energies, split.n_atoms)[HEADLINE]
+        if potential.settings.force_weight > 0:
+            forces = predict_forces(potential, split)
+            errors[FORCE_ERROR] = force_scores(split, predicted, forces)[FORCE_ERROR]
         return errors
 
 

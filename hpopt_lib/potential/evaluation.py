@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,22 @@ import numpy as np
 from hpopt_lib.metrics import bootstrap_interval, efwt, energy_metrics, force_metrics, skill
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.passes import train_median_ev_per_atom
-from hpopt_lib.references import LinearReference, composition, median_baseline
+from hpopt_lib.potential.predictions import SplitPredictions, predict_split, split_parts
+from hpopt_lib.references import Reference, composition, median_baseline
 from hpopt_lib.store import Blocks, SplitArrays, Store
 
 #: The error that intervals and skills are printed for.
 HEADLINE = "energy_mae_mev_per_atom"
 
 
-def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
+def baseline_energies(train: SplitArrays, reference: Reference, arrays: SplitArrays) -> dict[str, np.ndarray]:
     """Predictions in eV of the baselines fitted on the training split.
 
     Parameters
     ----------
     train : SplitArrays
-    reference : LinearReference
-        Fitted on the same training split.
+    reference : Reference
+        Of the same training split; whatever its kind, its linear fit is the baseline.
     arrays : SplitArrays
         Frames to predict.
 
@@ -37,92 +37,8 @@ def baseline_energies(train: SplitArrays, reference, arrays: SplitArrays) -> dic
     """
     return {
         "median": median_baseline(train.energy, train.n_atoms, arrays.n_atoms),
-        "linear": reference.energy(composition(arrays.numbers, arrays.n_atoms)),
+        "linear": reference.baseline.energy(composition(arrays.numbers, arrays.n_atoms)),
     }
-
-
-@dataclass
-class SplitPredictions:
-    """Predictions for a split and what they are compared with: about 50 bytes for each frame.
-
-    Attributes
-    ----------
-    energy, n_atoms : numpy.ndarray, shape (n_frames,)
-        Total energies in eV and numbers of atoms.
-    system_ids : numpy.ndarray of int, shape (n_frames,)
-        A number for each frame's system, in the order of the sorted names.
-    predicted, linear : numpy.ndarray, shape (n_frames,)
-        Total energies in eV of the potential and of the linear baseline.
-    """
-
-    energy: np.ndarray
-    n_atoms: np.ndarray
-    system_ids: np.ndarray
-    predicted: np.ndarray
-    linear: np.ndarray
-
-
-def predict_split(potential: Potential, blocks: Blocks, reference: LinearReference) -> SplitPredictions:
-    """Predict a split block after block.
-
-    Parameters
-    ----------
-    potential : Potential
-    blocks : Blocks
-        Of the split.
-    reference : LinearReference
-        The linear baseline.
-    """
-    parts: list[tuple[np.ndarray, ...]] = []
-    numbers: dict[str, int] = {}
-    for block in range(len(blocks)):
-        with blocks.open(block) as arrays:
-            linear = reference.energy(composition(arrays.numbers, arrays.n_atoms))
-            system = np.array([numbers.setdefault(str(name), len(numbers)) for name in arrays.system_ids])
-            labels = np.array(arrays.energy), np.array(arrays.n_atoms)
-            parts.append((*labels, system, potential.predict(arrays), linear))
-            del arrays
-    energy, n_atoms, system, predicted, linear = (np.concatenate(part) for part in zip(*parts, strict=True))
-    rank = np.argsort(np.argsort(np.array(list(numbers))))
-    return SplitPredictions(energy, n_atoms, rank[system], predicted, linear)
-
-
-def mean_errors(
-    potential: Potential,
-    blocks: Blocks,
-    reference: LinearReference | None = None,
-    median_ev_per_atom: float | None = None,
-) -> dict[str, float]:
-    """Mean absolute errors on a split, block after block, in memory that does not grow with it.
-
-    Parameters
-    ----------
-    potential : Potential
-    blocks : Blocks
-        Of the split.
-    reference, median_ev_per_atom : optional
-        The baselines, when their errors are asked for too.
-
-    Returns
-    -------
-    dict of str to float
-        ``energy_mae_mev_per_atom`` and ``energy_mae_ev``, NaN when a prediction is not finite, and
-        ``linear_energy_mae_mev_per_atom`` and ``median_energy_mae_mev_per_atom``.
-    """
-    sums: dict[str, float] = {}
-    for block in range(len(blocks)):
-        with blocks.open(block) as arrays:
-            found = {"": potential.predict(arrays)}
-            if reference is not None:
-                found["linear_"] = reference.energy(composition(arrays.numbers, arrays.n_atoms))
-            if median_ev_per_atom is not None:
-                found["median_"] = median_ev_per_atom * arrays.n_atoms
-            for prefix, energies in found.items():
-                metrics = energy_metrics(arrays.energy, energies, arrays.n_atoms)
-                for name in (HEADLINE, "energy_mae_ev") if not prefix else (HEADLINE,):
-                    sums[prefix + name] = sums.get(prefix + name, 0.0) + metrics[name] * len(arrays)
-            del arrays
-    return {name: value / blocks.n_frames for name, value in sums.items()}
 
 
 def score(
@@ -157,9 +73,14 @@ def score(
 
 
 def evaluate(
-    potential: Potential, store: Store, splits: Iterable[str] | None = None
+    potential: Potential,
+    store: Store,
+    splits: Iterable[str] | None = None,
+    *,
+    read: Callable[[Store, str], SplitArrays] | None = None,
+    forces: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Score a potential on splits of a store, read block after block.
+    """Score a potential on splits of a store, block after block.
 
     Parameters
     ----------
@@ -168,11 +89,15 @@ def evaluate(
         With the featurisation that the potential was trained on.
     splits : iterable of str, optional
         All splits but the training split by default.
+    read : callable, optional
+        Reads a whole split with the features that the potential takes, when those of the store are not.
+    forces : bool
+        Whether forces are predicted too, where all frames of a split have some.
 
     Returns
     -------
     dict of dict
-        `score` for every split.
+        For every split its `score`, and its `hpopt_lib.potential.forces.ForceScores`.
 
     Raises
     ------
@@ -189,9 +114,10 @@ def evaluate(
     median = train_median_ev_per_atom(Blocks(store, store.train_split))
     results = {}
     for split in splits if splits is not None else store.validation_splits():
-        found = predict_split(potential, Blocks(store, split), store.reference)
+        parts = split_parts(store, store.check_split(split), read)
+        found = predict_split(potential, parts, store.reference, forces=forces)
         baselines = {"median": median * found.n_atoms, "linear": found.linear}
-        results[split] = score(found, found.predicted, baselines)
+        results[split] = score(found, found.predicted, baselines) | found.force_scores
     return results
 
 

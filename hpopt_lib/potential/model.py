@@ -16,11 +16,12 @@ from hpopt_lib.files import atomic_path
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.references import LinearReference, composition
+from hpopt_lib.references import Reference, reference_from_dict
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import SplitArrays
 
-FORMAT, VERSION = "hpopt-potential", 1
+#: Version 2 may hold any kind of reference, version 1 only a linear fit.
+FORMAT, VERSION, READABLE = "hpopt-potential", 2, (1, 2)
 #: Standardising takes several times the memory of the features, so that many atoms are done at a time.
 ATOMS_AT_A_TIME = 4096
 
@@ -45,7 +46,8 @@ class Potential:
         Of the features that the network was trained on.
     scaler : FeatureScaler
         Over all stored columns.
-    reference : LinearReference
+    reference : Reference
+        What the network's energies are relative to; predictions are total energies again.
     residual_spread_ev_per_atom : float
         The unit of the network's output: spread of the training frames' energy per atom
         after subtraction of the references.
@@ -60,7 +62,7 @@ class Potential:
         settings: TrainSettings,
         gmp: GMPSettings,
         scaler: FeatureScaler,
-        reference: LinearReference,
+        reference: Reference,
         residual_spread_ev_per_atom: float,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -96,12 +98,18 @@ class Potential:
         return Prepared(
             inputs=self.inputs(arrays.features),
             frame_of_atom=torch.repeat_interleave(torch.arange(len(arrays)), n_atoms).to(self.device),
-            reference_ev=self.reference.energy(composition(arrays.numbers, arrays.n_atoms)),
+            reference_ev=self.reference.of_frames(arrays.numbers, arrays.n_atoms, arrays.info),
         )
 
     @torch.no_grad()
     def predict(self, frames: SplitArrays | Prepared) -> np.ndarray:
-        """Total energies in eV of frames with features, shape (n_frames,)."""
+        """Total energies in eV of frames with features, shape (n_frames,).
+
+        Raises
+        ------
+        HpoptError
+            When a frame has no reference energy, so that its total energy cannot be told.
+        """
         prepared = self.prepare(frames) if isinstance(frames, SplitArrays) else frames
         self.network.eval()
         output = self.network(prepared.inputs, prepared.frame_of_atom, len(prepared.reference_ev))
@@ -129,8 +137,8 @@ class Potential:
         )
         correction = self.atomic_corrections(raw).sum()
         (gradient,) = torch.autograd.grad(correction, positions)
-        counts = composition(atoms.numbers, np.array([len(atoms)]))
-        return float(self.reference.energy(counts)[0] + correction.item()), -gradient.numpy()
+        reference = self.reference.of_frames(atoms.numbers, np.array([len(atoms)]), [atoms.info])
+        return float(reference[0] + correction.item()), -gradient.numpy()
 
     def atomic_corrections(self, features: torch.Tensor) -> torch.Tensor:
         """The network's share of each atom's energy, differentiable with respect to the features.
@@ -205,7 +213,7 @@ class Potential:
                 weights = {
                     k.removeprefix("weight/"): archive[k] for k in archive.files if k.startswith("weight/")
                 }
-            if (header["format"], header["version"]) != (FORMAT, VERSION):
+            if header["format"] != FORMAT or header["version"] not in READABLE:
                 raise damaged
             return cls._from_parts(header, weights)
         except FileNotFoundError:
@@ -226,7 +234,7 @@ class Potential:
             settings=settings,
             gmp=gmp,
             scaler=FeatureScaler.from_dict(header["scaler"]),
-            reference=LinearReference.from_dict(header["reference"]),
+            reference=reference_from_dict(header["reference"]),
             residual_spread_ev_per_atom=header["residual_spread_ev_per_atom"],
             dtype=dtype,
         )

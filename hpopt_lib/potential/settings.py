@@ -54,11 +54,15 @@ class TrainSettings:
     num_sigmas : int
         Number of probe widths that the network sees, spread evenly over those stored;
         0 uses all.
+    force_weight : float
+        Weight of the forces in the loss, without a unit: to the loss of the energies comes this times the
+        same loss of the force components of free atoms in units of their root mean square on the training
+        frames (`hpopt_lib.potential.forces`). 0 trains on energies only.
 
     Raises
     ------
     HpoptError
-        When a value is out of range; the message names it.
+        When a value is out of range, or two do not go together; the message names them.
     """
 
     num_layers: int = 3
@@ -77,6 +81,7 @@ class TrainSettings:
     patience: int = 0
     max_order: int = -1
     num_sigmas: int = 0
+    force_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -92,7 +97,7 @@ class TrainSettings:
             "num_layers": (1, 50), "num_nodes": (1, 4096), "dropout_rate": (0.0, 0.95), "lr": (1e-9, 10.0),
             "weight_decay": (0.0, 10.0), "batch_size": (1, 1_000_000), "step_size": (1, 1_000_000),
             "gamma": (1e-6, 1.0), "epochs": (1, 1_000_000), "patience": (0, 1_000_000), "max_order": (-1, 8),
-            "num_sigmas": (0, 1000),
+            "num_sigmas": (0, 1000), "force_weight": (0.0, 1e6),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
@@ -107,6 +112,12 @@ class TrainSettings:
                 raise HpoptError(
                     f"{name}: {getattr(self, name)!r} is unknown", remedy=f"use {', '.join(allowed)}"
                 )
+
+        if self.force_weight > 0 and self.normalization == "batch":
+            raise HpoptError(
+                "force_weight: does not go with normalization batch, which mixes the atoms of a batch",
+                remedy="set normalization to layer or none",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

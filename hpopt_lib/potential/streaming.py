@@ -11,21 +11,22 @@ import torch
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.batches import OBJECTIVE, Batch, FrameBuffer
-from hpopt_lib.potential.dataset import Dataset, drawn_frames, dtype_of, validation_split
-from hpopt_lib.potential.evaluation import mean_errors
+from hpopt_lib.potential.dataset import (
+    LEAST_SPREAD_EV_PER_ATOM,
+    Dataset,
+    drawn_frames,
+    dtype_of,
+    validation_split,
+)
+from hpopt_lib.potential.memory_bound import BYTES_TO_STANDARDISE, MB, fits
 from hpopt_lib.potential.model import ATOMS_AT_A_TIME, Potential
 from hpopt_lib.potential.passes import RunningSpread, train_median_ev_per_atom
+from hpopt_lib.potential.predictions import mean_errors
 from hpopt_lib.potential.shuffling import blocks_in_memory, shuffled_groups
-from hpopt_lib.references import composition
 from hpopt_lib.store import Blocks, SplitArrays, Store
 
-MB = 2**20
 #: Counts, offsets, targets and the permutation, of a frame in the buffer.
 BYTES_PER_FRAME = 48
-#: A frame's dictionary of further properties, and what else Python holds of it, in a data set in memory.
-BYTES_PER_FRAME_IN_MEMORY = 1500
-#: Temporary arrays of the standardisation, for one feature of one atom.
-BYTES_TO_STANDARDISE = 64
 
 
 def load_dataset(
@@ -52,28 +53,9 @@ def load_dataset(
     HpoptError
         When the store has no validation split or too few frames, or the bound does not hold two blocks.
     """
-    if memory_mb is None or memory_needed_mb(store, validation=validation, n_train=n_train) <= memory_mb:
+    if memory_mb is None or fits(store, memory_mb, validation=validation, n_train=n_train):
         return Dataset.from_store(store, validation=validation, n_train=n_train, seed=seed)
     return StreamingDataset(store, memory_mb=memory_mb, validation=validation, n_train=n_train, seed=seed)
-
-
-def memory_needed_mb(store: Store, *, validation: str | None = None, n_train: int | None = None) -> float:
-    """Memory in MB (2²⁰ bytes) that a training needs with all its frames in memory.
-
-    Both splits as stored and as inputs of the network, and the pages of the larger one while it is read.
-    """
-    features, size = store.settings.num_features, dtype_of(store).itemsize
-    per_atom = features * size + 3 * 8 + 3 * size + 9
-    needed, pages = 0.0, 0.0
-    for split in (store.train_split, validation_split(store, validation)):
-        entry = store.header["splits"][split]
-        share = 1.0
-        if n_train is not None and split == store.train_split:
-            share = min(1.0, n_train / entry["n_frames"])
-        stored = share * (entry["n_atoms"] * per_atom + entry["n_frames"] * BYTES_PER_FRAME_IN_MEMORY)
-        needed += stored + share * entry["n_atoms"] * features * size
-        pages = max(pages, stored if share == 1.0 else 0.0)
-    return (needed + pages + ATOMS_AT_A_TIME * features * BYTES_TO_STANDARDISE) / MB
 
 
 class StreamingDataset:
@@ -125,18 +107,18 @@ class StreamingDataset:
         sizes, self._spread, self.largest_frame = [], RunningSpread(), 0
         starts = []
         start = 0
-        for arrays in self.train.copies(("energy", "n_atoms", "numbers")):
-            n_atoms = arrays["n_atoms"]
-            counts = composition(arrays["numbers"], n_atoms)
-            residuals = (arrays["energy"] - self.reference.energy(counts)) / n_atoms
+        for block in range(len(self.train)):
+            with self.train.open(block) as arrays:
+                residuals, n_atoms = self._residuals(arrays), np.array(arrays.n_atoms)
+                del arrays
             starts.append(start)
-            start += len(n_atoms)
+            start, atoms = start + len(n_atoms), int(n_atoms.sum())
             if self._chosen is not None:
                 mask = self._chosen[start - len(n_atoms) : start]
                 residuals, n_atoms = residuals[mask], n_atoms[mask]
             self._spread.update(residuals)
             self.largest_frame = max(self.largest_frame, int(n_atoms.max(initial=0)))
-            sizes.append((len(n_atoms), int(n_atoms.sum()), int(arrays["n_atoms"].sum())))
+            sizes.append((len(n_atoms), int(n_atoms.sum()), atoms))
         self._starts = np.array(starts)
         self.frames_per_block, self.atoms_per_block, whole = np.array(sizes).T
         largest = max(int(a["n_atoms"].sum()) for a in self.validation.copies(("n_atoms",)))
@@ -161,8 +143,12 @@ class StreamingDataset:
         return min(in_memory, len(self.train))
 
     def residual_spread_ev_per_atom(self) -> float:
-        """Standard deviation of what the references leave of the training energies per atom."""
-        return self._spread.std
+        """See `hpopt_lib.potential.dataset.Dataset`."""
+        return max(self._spread.std, LEAST_SPREAD_EV_PER_ATOM)
+
+    def _residuals(self, arrays: SplitArrays) -> np.ndarray:
+        known = self.reference.of_frames(arrays.numbers, arrays.n_atoms, arrays.info)
+        return (arrays.energy - known) / arrays.n_atoms.astype(np.int64)
 
     def batches(self, potential: Potential) -> StreamedBatches:
         """The batches of one training."""
@@ -170,9 +156,7 @@ class StreamingDataset:
 
     def labels_of(self, block: int, arrays: SplitArrays) -> tuple[np.ndarray, np.ndarray]:
         """Residuals in eV/atom of a training block's frames, and which of its frames are trained on."""
-        counts = composition(arrays.numbers, arrays.n_atoms)
-        residuals = (arrays.energy - self.reference.energy(counts)) / arrays.n_atoms
-        start = self._starts[block]
+        residuals, start = self._residuals(arrays), self._starts[block]
         if self._chosen is None:
             return residuals, np.ones(len(residuals), dtype=bool)
         return residuals, self._chosen[start : start + len(residuals)]
@@ -183,7 +167,7 @@ class StreamingDataset:
 
     def validation_errors(self, potential: Potential) -> dict[str, Any]:
         """Mean errors of a potential and of both baselines on the validation split."""
-        return mean_errors(potential, self.validation, self.reference, self._median_ev_per_atom)
+        return mean_errors(potential, self.validation, self.reference.baseline, self._median_ev_per_atom)
 
 
 class StreamedBatches:

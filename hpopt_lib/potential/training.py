@@ -1,11 +1,10 @@
-"""Train a potential on energies, validating every epoch and keeping the best epoch."""
+"""Train a potential on energies, and forces if asked, validating every epoch and keeping the best epoch."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +12,21 @@ import numpy as np
 import torch
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.potential.batches import OBJECTIVE
+from hpopt_lib.potential.batches import OBJECTIVE, Batch
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
+from hpopt_lib.potential.memory_bound import refuse_forces
 from hpopt_lib.potential.model import Potential
-from hpopt_lib.potential.network import SingleNetwork, feature_columns
+from hpopt_lib.potential.random_numbers import RandomStream
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.streaming import StreamingDataset
+from hpopt_lib.potential.training_parts import (
+    make_loss,
+    make_schedule,
+    new_potential,
+    optimizer_state,
+    restore_optimizer,
+)
 
 
 class TrainingDivergedError(HpoptError):
@@ -39,7 +47,8 @@ class TrainResult:
         Validation energy MAE of that epoch in meV/atom.
     history : list of dict
         For every epoch: ``epoch``, ``lr``, ``train_loss`` (in the loss's own unit, dropout
-        and normalisation as in training) and ``validation_`` + the objective's name.
+        and normalisation as in training) and ``validation_`` + the objective's name; with a force
+        weight also ``validation_force_mae_mev_per_angstrom``.
     seconds : float
         Wall time.
     """
@@ -51,22 +60,6 @@ class TrainResult:
     seconds: float = 0.0
 
 
-def _loss(settings: TrainSettings, reduction: str = "mean") -> torch.nn.Module:
-    if settings.loss == "huber":
-        return torch.nn.HuberLoss(delta=0.5, reduction=reduction)
-    return {"mae": torch.nn.L1Loss, "mse": torch.nn.MSELoss}[settings.loss](reduction=reduction)
-
-
-def _schedule(
-    settings: TrainSettings, optimizer: torch.optim.Optimizer
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if settings.schedule == "step":
-        return torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.gamma)
-    if settings.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
 def train(
     data: Dataset | StreamingDataset,
     settings: TrainSettings,
@@ -74,6 +67,8 @@ def train(
     seed: int,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     device: str = "cpu",
+    training: Callable[..., Any] | None = None,
+    matrix_mb: float | None = None,
 ) -> TrainResult:
     """Train one potential.
 
@@ -89,6 +84,11 @@ def train(
         exception from it ends the training, which is how a trial is pruned.
     device : str
         Where PyTorch computes, such as ``cpu`` or ``cuda``.
+    training : callable, optional
+        What to train with instead of :class:`Training`, see `hpopt_lib.tuning.backends.TrainingBackend`.
+    matrix_mb : float, optional
+        Memory in MB that the derivatives of one split's features may take, see
+        `hpopt_lib.potential.derivatives`; used with a force weight only.
 
     Returns
     -------
@@ -99,11 +99,12 @@ def train(
     TrainingDivergedError
         When the loss is no longer finite.
     """
-    training = Training(data, settings, seed=seed, device=device)
-    for record in training:
+    own = {"matrix_mb": matrix_mb} if training is None else {}
+    run = (training or Training)(data, settings, seed=seed, device=device, **own)
+    for record in run:
         if on_epoch is not None:
-            on_epoch(training.epoch, record)
-    return training.result()
+            on_epoch(run.epoch, record)
+    return run.result()
 
 
 class Training:
@@ -115,6 +116,8 @@ class Training:
     settings : TrainSettings
     seed : int
     device : str
+    matrix_mb : float, optional
+        See `train`.
 
     Attributes
     ----------
@@ -137,56 +140,36 @@ class Training:
         *,
         seed: int,
         device: str = "cpu",
+        matrix_mb: float | None = None,
     ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
-        columns = feature_columns(data.gmp, settings)
         if settings.normalization == "batch" and settings.batch_size == 1 and data.largest_frame == 1:
             raise HpoptError(
                 "normalization: batch needs two atoms, and every batch is a single atom",
                 remedy="raise batch_size, or choose another normalization",
             )
         # the caller's random numbers are left alone; this training has a stream of its own
-        with self._own_random_numbers(start=seed):
-            network = SingleNetwork(len(columns), settings)
-        self.potential = Potential(
-            network,
-            settings=settings,
-            gmp=data.gmp,
-            scaler=data.scaler,
-            reference=data.reference,
-            # frames that the references explain fully leave no spread to divide by
-            residual_spread_ev_per_atom=max(data.residual_spread_ev_per_atom(), 1e-6),
-            dtype=data.dtype,
-        ).to(self.device)
+        self._random = RandomStream(seed, self.device)
+        with self._random.drawn():
+            self.potential = new_potential(data, settings, data.residual_spread_ev_per_atom()).to(self.device)
         self._batches = data.batches(self.potential)
-        self._loss = _loss(settings)
+        self._loss = make_loss(settings)
+        self._forces = self._force_term(matrix_mb) if settings.force_weight > 0 else None
         self._optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            self.potential.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
-        self._schedule = _schedule(settings, self._optimizer)
+        self._schedule = make_schedule(settings, self._optimizer)
         self._rng = np.random.default_rng(seed)
         self.epoch, self.best_epoch, self.best_error = 0, 0, float("inf")
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._best_weights = copy.deepcopy(network.state_dict())
+        self._best_weights = copy.deepcopy(self.potential.network.state_dict())
 
-    _torch_state: torch.Tensor
-    _cuda_state: torch.Tensor
-
-    @contextmanager
-    def _own_random_numbers(self, *, start: int | None = None) -> Iterator[None]:
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            if start is not None:
-                torch.manual_seed(start)
-            else:
-                torch.set_rng_state(self._torch_state)
-                for device in devices:
-                    torch.cuda.set_rng_state(self._cuda_state, device)
-            yield
-            self._torch_state = torch.get_rng_state()
-            for device in devices:
-                self._cuda_state = torch.cuda.get_rng_state(device)
+    def _force_term(self, matrix_mb: float | None) -> ForceTerm:
+        data = self.data
+        if isinstance(data, StreamingDataset):
+            refuse_forces()
+        return ForceTerm(self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb)
 
     @property
     def finished(self) -> bool:
@@ -209,7 +192,7 @@ class Training:
             When the loss is no longer finite.
         """
         start = time.perf_counter()
-        with self._own_random_numbers():
+        with self._random.drawn():
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
         self.epoch += 1
@@ -225,6 +208,8 @@ class Training:
             "train_loss": loss,
             f"validation_{OBJECTIVE}": error,
         }
+        if self._forces is not None:
+            record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
         self.history.append(record)
         if error < self.best_error:
             self.best_epoch, self.best_error = self.epoch, error
@@ -233,17 +218,26 @@ class Training:
         return record
 
     def _train_epoch(self) -> float:
-        network, total = self.potential.network.train(), 0.0
+        self.potential.network.train()
+        total = 0.0
         for batch in self._batches.epoch(self._rng, self.settings.batch_size):
             if self.settings.normalization == "batch" and len(batch.inputs) < 2:
                 continue  # batch statistics of a single atom are not defined
-            predicted = network(batch.inputs, batch.frame_of_atom, len(batch)) / batch.n_atoms
-            loss = self._loss(predicted, batch.targets)
+            outputs, force_loss = self._outputs(batch)
+            loss = self._loss(outputs / batch.n_atoms, batch.targets)
+            if force_loss is not None:
+                loss = loss + force_loss
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             total += float(loss.detach()) * len(batch)
         return total / self._batches.n_frames
+
+    def _outputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The network's outputs for a batch, and the weighted loss of its forces when they are trained on."""
+        if self._forces is None:
+            return self.potential.network(batch.inputs, batch.frame_of_atom, len(batch)), None
+        return self._forces(batch.inputs, batch.frame_of_atom, batch.frames, batch.atoms)
 
     def result(self) -> TrainResult:
         """The outcome, with the weights of the best epoch, on the processor."""
@@ -260,8 +254,7 @@ class Training:
         A training with the same data, settings and seed that is given this by `restore` goes on
         as if it had never been stopped, to the last bit on the same kind of machine.
         """
-        optimizer = self._optimizer.state_dict()
-        state: dict[str, Any] = {
+        return {
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_error": self.best_error,
@@ -271,19 +264,11 @@ class Training:
             "seed": self.seed,
             "numpy_random": self._rng.bit_generator.state,
             "schedule": self._schedule.state_dict(),
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]],
-            "torch_random": self._torch_state,
             "weights": {k: v.cpu() for k, v in self.potential.network.state_dict().items()},
             "best_weights": {k: v.cpu() for k, v in self._best_weights.items()},
-            "moments": {
-                f"{index}/{k}": v.cpu()
-                for index, moments in optimizer["state"].items()
-                for k, v in moments.items()
-            },
+            **optimizer_state(self._optimizer),
+            **self._random.state(),
         }
-        if self.device.type == "cuda":
-            state["cuda_random"] = self._cuda_state
-        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the `state` of a training with the same data, settings and seed.
@@ -293,25 +278,15 @@ class Training:
         HpoptError
             When the state is of another training.
         """
-        if state["settings"] != self.settings.to_dict() or state["seed"] != self.seed:
+        # by value: a checkpoint of an earlier version does not name what came later
+        if TrainSettings.from_dict(state["settings"]) != self.settings or state["seed"] != self.seed:
             raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
         self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
         self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
         self.history = list(state["history"])
         self._rng.bit_generator.state = state["numpy_random"]
-        self._torch_state = state["torch_random"]
-        if self.device.type == "cuda" and "cuda_random" in state:
-            self._cuda_state = state["cuda_random"]
+        self._random.restore(state)
         self.potential.network.load_state_dict(state["weights"])
         self._best_weights = {k: v.to(self.device) for k, v in state["best_weights"].items()}
-        optimizer = self._optimizer.state_dict()
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state["moments"].items():
-            index, key = name.split("/")
-            moments.setdefault(int(index), {})[key] = value
-        groups = [
-            {**saved, "params": own["params"]}
-            for saved, own in zip(state["groups"], optimizer["param_groups"])
-        ]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore_optimizer(self._optimizer, state)
         self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpopt_lib.potential.evaluation import HEADLINE, predict_split
+from hpopt_lib.potential.evaluation import HEADLINE
 from hpopt_lib.potential.passes import train_median_ev_per_atom
+from hpopt_lib.potential.predictions import predict_split, split_parts
 from hpopt_lib.report.study_data import NotDrawableError
 from hpopt_lib.report.style import (
     BLUE,
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hpopt_lib.potential.model import Potential
+    from hpopt_lib.store import SplitArrays
 
 
 def parity_panels(
-    potential: Potential, store: Store, splits: Iterable[str] | None = None
+    potential: Potential,
+    store: Store,
+    splits: Iterable[str] | None = None,
+    *,
+    read: Callable[[Store, str], SplitArrays] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Data of `parity_figure`: energies per atom in eV of frames that were not trained on.
 
@@ -43,6 +49,8 @@ def parity_panels(
     store : Store
     splits : iterable of str, optional
         All but the training split by default.
+    read : callable, optional
+        See `hpopt_lib.potential.evaluation.evaluate`.
 
     Returns
     -------
@@ -52,7 +60,8 @@ def parity_panels(
     """
     median, panels = train_median_ev_per_atom(Blocks(store, store.train_split)), {}
     for split in splits if splits is not None else store.validation_splits():
-        found = predict_split(potential, Blocks(store, split), store.reference)
+        parts = split_parts(store, store.check_split(split), read)
+        found = predict_split(potential, parts, store.reference)
         energies = {"reference": found.energy, "predicted": found.predicted, "linear": found.linear}
         panels[split] = {name: values / found.n_atoms for name, values in energies.items()}
         panels[split]["median"] = np.full(len(found.energy), median)

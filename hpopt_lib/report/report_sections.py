@@ -16,7 +16,7 @@ from hpopt_lib.report import figures
 from hpopt_lib.report.document import Block, Code, Heading, Paragraph, Picture, Table, code
 from hpopt_lib.report.figure_texts import TEXTS, WIDE
 from hpopt_lib.report.study_data import NotDrawableError, best_trial, completed, objective_view
-from hpopt_lib.report.tables import FINAL_COLUMNS, final_caption, final_rows, setting_rows
+from hpopt_lib.report.tables import final_caption, final_columns, final_rows, setting_rows
 from hpopt_lib.tuning.config import CONFIG, study_config
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def final_section(
     if best != record["trial"]:
         went_on = f"**The study went on**: trial {best} is the best now, and this model is of trial "
         blocks.append(Paragraph(f"{went_on}{record['trial']}. Run `hpopt tune` again to retrain."))
-    blocks.append(Table(final_rows(record), FINAL_COLUMNS, final_caption(record)))
+    blocks.append(Table(final_rows(record), final_columns(record), final_caption(record)))
     blocks += drawn("error_by_split", figures.error_by_split_figure, record)
     try:
         panels = _parity_panels(study, record, Path(final_dir))
@@ -91,12 +91,14 @@ def _how_to_make(study: optuna.Study) -> str:
 
 
 def _parity_panels(study: optuna.Study, record: Mapping[str, Any], final_dir: Path) -> dict[str, Any]:
-    from hpopt_lib.potential.model import Potential
     from hpopt_lib.store import Store
+    from hpopt_lib.tuning.backends import training_backend
 
-    with Store.open(study_config(study).store) as store:
-        potential = Potential.load(final_dir / f"trial{record['trial']}-seed0.npz")
-        return figures.parity_panels(potential, store)
+    config = study_config(study)
+    with Store.open(config.store) as store:
+        backend = training_backend(config.backend)
+        potential = backend.load(final_dir / f"trial{record['trial']}-seed0.npz")
+        return figures.parity_panels(potential, store, read=backend.read)
 
 
 def provenance_section(study: optuna.Study, record: Mapping[str, Any] | None) -> list[Block]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.potential.evaluation import HEADLINE
+from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.report.study_data import (
     label,
     metric_label,
@@ -14,7 +15,9 @@ from hpopt_lib.report.study_data import (
     parameter_names,
     trial_rows,
 )
-from hpopt_lib.tuning.config import CONFIG, study_config
+from hpopt_lib.tuning.ampopt import IMPORTED
+from hpopt_lib.tuning.backends import DEFAULT as BACKEND
+from hpopt_lib.tuning.config import CONFIG, REFERENCE, study_config
 from hpopt_lib.tuning.manage import trial_states
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ FINAL_COLUMNS = {
     "skill_over_median": "skill over median",
     "skill_over_linear": "skill over linear",
 }
+#: Those that follow where the forces of a split were evaluated.
+FORCE_COLUMNS = {"force_mae": "force MAE (meV/Å)", "zero_force_mae": "no force (meV/Å)"}
 
 
 def format_value(value: Any) -> str:
@@ -131,31 +136,56 @@ def final_rows(record: Row) -> list[dict[str, Any]]:
         row |= {"energy_ev": spread("energy_mae_ev", 3)}
         row |= {name: f"{summary[f'{name}_{HEADLINE}']:.1f}" for name in ("median", "linear")}
         row |= {name: spread(name, 2) for name in ("skill_over_median", "skill_over_linear")}
+        if FORCE_ERROR in summary:
+            row["force_mae"] = spread(FORCE_ERROR, 0 if summary[FORCE_ERROR] >= 100 else 1)
+            row["zero_force_mae"] = f"{summary[f'zero_{FORCE_ERROR}']:.0f}"
         rows.append(row)
     return rows
+
+
+def final_columns(record: Row) -> dict[str, str]:
+    """`FINAL_COLUMNS`, and those of the forces when a split of this final model has them."""
+    forces = any(FORCE_ERROR in summary for summary in record["summary"].values())
+    return {**FINAL_COLUMNS, **(FORCE_COLUMNS if forces else {})}
 
 
 def final_caption(record: Row) -> str:
     """Unit, number of seeds and meaning of the columns of a final model's table."""
     seeds = record["seeds"]
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "1 seed, so no spread is known"
+    weight = record.get("settings", {}).get("force_weight", 0.0)
+    forces = ""
+    if FORCE_COLUMNS.keys() <= final_columns(record).keys():
+        trained = f"forces too (force_weight {weight:g})" if weight else "energies only"
+        forces = " Force MAE over the components on free atoms, beside that of predicting no force; "
+        forces += f"trained on {trained}."
     return (
         f"Energy MAE of the final model (trial {record['trial']} of study "
         f"`{record['study']}`, retrained): {spread}. "
         "Energies per atom in meV/atom, of whole frames in eV; 95 % interval by resampling whole systems; "
         "baselines fitted on the training split: median energy per atom, and per-element linear fit; "
-        "skill = 1 − error / baseline error."
+        f"skill = 1 − error / baseline error.{forces} {reference_sentence(record.get('reference'))}"
+    ).strip()
+
+
+def reference_sentence(reference: Mapping[str, Any] | None) -> str:
+    """Which reference a model was trained with; empty for results of before this was recorded."""
+    if not reference:
+        return ""
+    return (
+        f"The model was trained on energies relative to {reference['label']}; the reference cancels in an "
+        "error, so these are errors of the total energy too."
     )
 
 
 def final_table(record: Row) -> str:
     """Text table of a final model: every split beside both baselines, with a caption."""
-    return f"{final_caption(record)}\n\n{text_table(final_rows(record), FINAL_COLUMNS)}"
+    return f"{final_caption(record)}\n\n{text_table(final_rows(record), final_columns(record))}"
 
 
 def final_table_markdown(record: Row) -> str:
     """The same as Markdown, without the caption (see `final_caption`)."""
-    return markdown_table(final_rows(record), FINAL_COLUMNS)
+    return markdown_table(final_rows(record), final_columns(record))
 
 
 def studies_table(rows: Sequence[Row]) -> str:
@@ -234,8 +264,13 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
             "repeats in a trial": config.repeats,
             "seed": config.seed,
             "fixed hyperparameters": fixed,
+            **({"backend": config.backend} if config.backend != BACKEND else {}),
         }
+        if reference := study.user_attrs.get(REFERENCE):
+            settings["energies relative to"] = reference
         rows += [{"setting": name, "value": str(value)} for name, value in settings.items()]
+    if origin := study.user_attrs.get(IMPORTED):
+        rows.append({"setting": "imported", "value": f"from {origin['from']}, not comparable with ours"})
     return rows
 
 

@@ -51,7 +51,7 @@ def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
         left = figure.add_subplot()
         right = left.twinx()
         right.grid(False)
-        _curve(right, shown, "train_loss", VERMILION, "training loss (scaled energies)", style="--")
+        _curve(right, shown, "train_loss", VERMILION, _loss_label(history), style="--")
         _curve(left, shown, METRIC, BLUE, "validation energy MAE (meV/atom)")
         left.plot([best["epoch"]], [best[METRIC]], "o", color=BLUE)
         left.set_xlim(0, history[-1]["epoch"] * 1.02)
@@ -63,6 +63,11 @@ def learning_curve_svg(history: list[dict[str, float]], *, title: str) -> bytes:
         left.set(xlabel="epoch", title=f"{title}: {best_text}")
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+def _loss_label(history: list[dict[str, float]]) -> str:
+    forces = any("force" in key for key in history[-1])
+    return f"training loss (scaled energies{' and forces' if forces else ''})"
 
 
 def _curve(

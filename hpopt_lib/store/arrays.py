@@ -33,7 +33,8 @@ class SplitArrays:
     tags : numpy.ndarray of int32, shape (n_atoms_total,)
         0 below the surface, 1 surface, 2 adsorbate, as in OC20.
     info : list of dict, length n_frames
-        ``system_id`` and what else the input said of each frame.
+        ``system_id`` and what else the input said of each frame, in the vocabulary of
+        `hpopt_lib.data.frame_labels`.
     """
 
     n_atoms: np.ndarray

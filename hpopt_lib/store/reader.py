@@ -15,10 +15,11 @@ import numpy as np
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.references import LinearReference
+from hpopt_lib.references import Reference, reference_from_dict
+from hpopt_lib.references.linear import LINEAR
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store.arrays import SplitArrays
-from hpopt_lib.store.writer import FORMAT, VERSION
+from hpopt_lib.store.writer import FORMAT, READABLE
 
 HEADER_KEYS = {
     "created", "hpopt_version", "dtype", "units", "gmp", "splits", "scaler", "constant_features", "reference"
@@ -194,9 +195,10 @@ class Store:
             raise foreign from None
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise foreign
-        if header.get("version") != VERSION:
+        if header.get("version") not in READABLE:
             raise HpoptError(
-                f"{self.path}: format version {header.get('version')}, this hpopt reads version {VERSION}",
+                f"{self.path}: format version {header.get('version')}, "
+                f"this hpopt reads versions {' and '.join(map(str, READABLE))}",
                 remedy="make the store again with hpopt preprocess, or install the hpopt that wrote it",
             )
         if missing := HEADER_KEYS - header.keys():
@@ -227,6 +229,8 @@ class Store:
             "reference": {z: f"{e:.6g}" for z, e in header["reference"]["coefficients"].items()},
             **{key: header[key] for key in ("gmp", "dtype")},
         }
+        if (kind := header["reference"]["kind"]) != LINEAR:  # so that fingerprints of older stores stay
+            content["reference_kind"] = kind
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -240,9 +244,9 @@ class Store:
         return FeatureScaler.from_dict(self.header["scaler"])
 
     @property
-    def reference(self) -> LinearReference:
-        """Per-element reference energies of the training split."""
-        return LinearReference.from_dict(self.header["reference"])
+    def reference(self) -> Reference:
+        """What energies are relative to while a potential is trained."""
+        return reference_from_dict(self.header["reference"])
 
     def validation_splits(self) -> list[str]:
         """All splits but the training split."""
@@ -281,29 +285,3 @@ class Store:
     def read(self, split: str) -> SplitArrays:
         """A whole split in memory."""
         return SplitArrays.joined(list(self.shards(split)))
-
-
-def describe(store: Store) -> str:
-    """A store's contents as text for a person."""
-    header, settings = store.header, store.settings
-    sigmas = ", ".join(f"{sigma:g}" for sigma in settings.sigmas)
-    cutoff = f"{settings.cutoff:g} Å ({'smooth' if settings.smooth_cutoff else 'sharp'})"
-    reference = header["reference"]
-    lines = [
-        f"{store.path}: feature store, format {header['version']}, {store.path.stat().st_size / 1e6:.2f} MB",
-        f"made     {header['created']} by hpopt {header['hpopt_version']}",
-        f"features {settings.num_features} ({header['dtype']}): orders 0 to {settings.max_order}, "
-        f"sigmas {sigmas} Å, cutoff {cutoff}, densities {settings.densities}",
-        f"constant {', '.join(header['constant_features']) or 'no feature'}",
-        f"units    energy {header['units']['energy']}, forces {header['units']['forces']}",
-        f"energies relative to {reference['kind']}: {len(reference['coefficients'])} elements, "
-        f"rank {reference['rank']}",
-        f"{'split':<16}{'frames':>9}{'atoms':>10}  {'forces':<7} elements",
-    ]
-    for name, entry in header["splits"].items():
-        role = " (train)" if name == store.train_split and name != "train" else ""
-        lines.append(
-            f"{name + role:<16}{entry['n_frames']:>9}{entry['n_atoms']:>10}  "
-            f"{'yes' if entry['has_forces'] else 'no':<7} {' '.join(entry['elements'])}"
-        )
-    return "\n".join(lines)

@@ -16,7 +16,9 @@ from hpopt_lib.files import remove, sync
 from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
 
 FORMAT = "hpopt-feature-store"
-VERSION = 1
+#: Version 2 may hold any kind of reference, and what is shared between splits; version 1 only a linear fit.
+VERSION = 2
+READABLE = (1, 2)
 PAGE = 4096
 
 

@@ -5,26 +5,34 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 if TYPE_CHECKING:
     from hpopt_lib.tuning.resilient import ResilientStorage
 
+#: Seconds within which reports of a trial are stored together.
+REPORTS_S = 2.0
 _FINISHED = tuple(state for state in TrialState if state.is_finished())
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class StudyCache(_CachedStorage):
-    """Optuna's cache of finished trials, with cheaper questions to the database.
+    """Optuna's cache of finished trials, with cheaper questions and reports to the database.
 
     A pruner asks for the completed trials after every epoch. Optuna then reads all trials that are
     not finished, with their attributes and values, in seven statements. Here one statement finds the
     trials that have finished, and those only are read; mostly there are none.
+
+    Values that a trial reports within `REPORTS_S` after the last ones that were stored go to the database
+    together: with the next report after that time, before anybody here looks at the trial, or with its end.
+    A worker that is killed loses those seconds of reports; who goes on with its trial reports what the
+    checkpoint holds once more.
 
     Parameters
     ----------
@@ -36,6 +44,8 @@ class StudyCache(_CachedStorage):
     def __init__(self, backend: ResilientStorage) -> None:
         super().__init__(backend)
         self._patience, self._asked = 0.0, -math.inf
+        self._reports: dict[int, dict[int, float]] = {}
+        self._reported = -math.inf
 
     @contextmanager
     def patient(self, seconds: float) -> Iterator[None]:
@@ -52,6 +62,7 @@ class StudyCache(_CachedStorage):
         """See `optuna.storages.BaseStorage`."""
         finished = states is not None and not any(state in states for state in _UNFINISHED)
         if not finished or study_id not in self._studies:
+            self._flush_to_look()
             self._asked = time.monotonic()
             return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         assert states is not None
@@ -61,6 +72,46 @@ class StudyCache(_CachedStorage):
             known = [trial for trial in self._studies[study_id].trials.values() if trial.state in states]
         known.sort(key=lambda trial: trial.number)
         return copy.deepcopy(known) if deepcopy else known
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        """See `optuna.storages.BaseStorage`."""
+        return self._backend.get_n_trials(study_id, state)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """See `optuna.storages.BaseStorage`."""
+        self._flush_to_look()
+        return super().get_trial(trial_id)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """See `optuna.storages.BaseStorage`; stored at once when the last ones were a while ago."""
+        self._reports.setdefault(trial_id, {})[step] = intermediate_value
+        if time.monotonic() - self._reported >= REPORTS_S:
+            self.flush()
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """See `optuna.storages.BaseStorage`."""
+        self.flush(trial_id)
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def flush(self, trial_id: int | None = None) -> None:
+        """Store the reports that wait, of one trial or of all.
+
+        Raises
+        ------
+        optuna.exceptions.UpdateFinishedTrialError
+            When somebody else has finished the trial.
+        """
+        for waiting in list(self._reports) if trial_id is None else [trial_id]:
+            if reports := self._reports.pop(waiting, None):
+                self._reported = time.monotonic()
+                self._backend.set_trial_intermediate_values(waiting, reports)
+
+    def _flush_to_look(self) -> None:
+        # who only looks shall see that somebody else has finished the trial, and not fail of it
+        with suppress(UpdateFinishedTrialError):
+            self.flush()
 
     def _read_finished(self, study_id: int) -> None:
         self._asked = time.monotonic()

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.dataset import Dataset
-from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import make_pruner, make_sampler
 from hpopt_lib.tuning.space import SearchSpace, parse_space
+from hpopt_lib.tuning.store_checks import check_columns, check_memory, check_space_of_forces
 
 if TYPE_CHECKING:
     import optuna
 
 CONFIG = "hpopt"
 FINGERPRINT = "hpopt_store_fingerprint"
+#: What the store's energies are relative to, for a person.
+REFERENCE = "hpopt_reference"
 #: Finished trials that the study shall have.
 TRIALS = "hpopt_trials"
 #: Number of workers that have ever worked on the study.
@@ -50,6 +53,8 @@ class StudyConfig:
         Number of training frames; all when None.
     metric : str
         Name of the objective, with its unit.
+    backend : str
+        What trains, see `hpopt_lib.tuning.backends`.
     memory_mb : float or None
         Most memory that the frames of a training take, see `hpopt_lib.potential.streaming.load_dataset`.
         It may change while the study goes on, as the store's place may: only the order of batches differs.
@@ -65,6 +70,7 @@ class StudyConfig:
     repeats: int = 1
     n_train: int | None = None
     metric: str = METRIC
+    backend: str = DEFAULT
     memory_mb: float | None = None
 
     def search_space(self) -> SearchSpace:
@@ -82,10 +88,14 @@ class StudyConfig:
         Raises
         ------
         HpoptError
-            When the store does not fit the study: its splits, frames or feature columns; or when the bound
-            on memory is too small.
+            When the store does not fit the study, see `hpopt_lib.tuning.store_checks`; or when the bound on
+            memory is too small.
         """
+        backend, space = training_backend(self.backend), self.search_space()
+        backend.check_space(space)
         with Store.open(self.store) as store:
+            check_columns(store, space)
+            check_memory(self, store, space, backend)
             data = load_dataset(
                 store,
                 validation=self.validation,
@@ -93,17 +103,10 @@ class StudyConfig:
                 seed=self.seed,
                 memory_mb=self.memory_mb,
             )
-        space = self.search_space()
-        for name in ("max_order", "num_sigmas"):
-            if (largest := space.largest(name)) is not None:
-                try:
-                    feature_columns(data.gmp, TrainSettings.from_dict({name: largest}))
-                except HpoptError as error:
-                    raise HpoptError(
-                        f"search space: {error.problem}",
-                        remedy=f"lower it in the space file or pass --set {name}=VALUE",
-                    ) from error
-        return data
+            if isinstance(data, StreamingDataset):
+                return data
+            check_space_of_forces(data, space, where=self.store)
+            return backend.dataset(data, store, self.validation)
 
 
 def study_config(study: optuna.Study) -> StudyConfig:
@@ -150,7 +153,8 @@ def make_study(
     # bad names must not become a study
     make_sampler(config.sampler, seed=config.seed, space=config.search_space())
     make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
-    fingerprint = Store.open(config.store).fingerprint
+    with Store.open(config.store) as store:
+        fingerprint, reference = store.fingerprint, store.reference.label
     address = getattr(storage, "hpopt_address", None)
     locks = files_folder(address) if address and is_file(address) else None
     with gate_of(storage, locks, name):  # several commands may start at once
@@ -163,6 +167,7 @@ def make_study(
                 study.set_metric_names([config.metric])
             study.set_user_attr(CONFIG, asdict(config))
             study.set_user_attr(FINGERPRINT, fingerprint)
+            study.set_user_attr(REFERENCE, reference)
         else:
             _check_same(study, config, fingerprint)
         if trials is not None and study.user_attrs.get(TRIALS) != trials:
@@ -238,7 +243,7 @@ def finished(study: optuna.Study) -> int:
     """Number of trials that count: completed and pruned."""
     from optuna.trial import TrialState
 
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    return study._storage.get_n_trials(study._study_id, (TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def store_path(path: str | Path) -> str:

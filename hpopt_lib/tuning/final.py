@@ -14,10 +14,12 @@ import hpopt_lib
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
 from hpopt_lib.potential.evaluation import HEADLINE, evaluate
+from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import train
 from hpopt_lib.progress import progress
 from hpopt_lib.store import Store
+from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.objective import training_seed
 
@@ -80,16 +82,20 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         "settings": settings.to_dict(),
         "seeds": seeds,
     }
-    if done is not None and all(done.get(key) == value for key, value in identity.items()):
-        return done
-    data = config.dataset()
+    if done is not None:
+        # results of an earlier version do not name the settings that came later
+        earlier = {**done, "settings": {**TrainSettings().to_dict(), **done.get("settings", {})}}
+        if all(earlier.get(key) == value for key, value in identity.items()):
+            return done
+    data, backend = config.dataset(), training_backend(config.backend)
     with Store.open(config.store) as store:
         splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
+        reference = describe_reference(store)
     runs = []
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
         seed = training_seed(config.seed, -1, k)
-        result = train(data, settings, seed=seed)
+        result = train(data, settings, seed=seed, training=backend.training)
         extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
         result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
         runs.append(
@@ -100,12 +106,15 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
                 "history": result.history,
             }
         )
+        # open only now: what is mapped during a training counts as memory
         with Store.open(config.store) as store:
-            for split, metrics in evaluate(result.potential, store).items():
-                splits[split].append(metrics)
+            scores = evaluate(result.potential, store, read=backend.read, forces=backend.forces)
+        for split, metrics in scores.items():
+            splits[split].append(metrics)
     record = {
         **identity,
         "metric": HEADLINE,
+        "reference": reference,
         "runs": runs,
         "splits": splits,
         "summary": {split: summarise(metrics) for split, metrics in splits.items()},
@@ -117,6 +126,12 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     with atomic_path(out_dir / RESULTS, overwrite=True) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def describe_reference(store: Store) -> dict[str, Any]:
+    """Which reference the energies of a store are relative to: ``kind``, ``label`` and ``source``."""
+    reference = store.reference
+    return {"kind": reference.kind, "label": reference.label, "source": reference.source}
 
 
 def read_results(out_dir: str | Path) -> dict[str, Any] | None:
@@ -147,10 +162,15 @@ def summarise(metrics: list[dict[str, Any]]) -> dict[str, float]:
     -------
     dict of str to float
         Mean and ``_std`` of the headline error and of the energy MAE in eV, the baselines'
-        headline errors, the mean skills and ``n_seeds``.
+        headline errors, the mean skills and ``n_seeds``; where forces were evaluated, mean and
+        ``_std`` of their MAE and the MAE of predicting no force.
     """
     summary: dict[str, float] = {"n_seeds": len(metrics), "n_systems": metrics[0]["n_systems"]}
-    for name in (HEADLINE, "energy_mae_ev", "skill_over_median", "skill_over_linear"):
+    names = [HEADLINE, "energy_mae_ev", "skill_over_median", "skill_over_linear"]
+    if all(FORCE_ERROR in m for m in metrics):
+        names.append(FORCE_ERROR)
+        summary[f"zero_{FORCE_ERROR}"] = float(metrics[0][f"zero_{FORCE_ERROR}"])
+    for name in names:
         values = np.array([m[name] for m in metrics])
         summary[name] = float(values.mean())
         summary[f"{name}_std"] = float(values.std(ddof=1)) if len(values) > 1 else float("nan")

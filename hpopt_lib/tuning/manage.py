@@ -24,7 +24,8 @@ def list_studies(storage: str | None = None) -> list[dict[str, Any]]:
     rows = []
     for name in optuna.get_all_study_names(backend):
         study = optuna.load_study(study_name=name, storage=backend)
-        rows.append({"study": name, **trial_states(study), "best": best_value(study)})
+        metric = next(iter(study.metric_names or []), None)
+        rows.append({"study": name, **trial_states(study), "best": best_value(study), "metric": metric})
     return rows
 
 

@@ -15,6 +15,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import skill
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.streaming import StreamingDataset
@@ -60,6 +61,8 @@ class Objective:
         Gives the path of a trial's checkpoint by the number of its first attempt.
     device : str
         Where PyTorch computes.
+    training : callable, optional
+        See `hpopt_lib.tuning.backends.TrainingBackend`.
     on_result : callable, optional
         Called with the trial and the history of its last training before its result is told.
     """
@@ -72,6 +75,7 @@ class Objective:
     stops: Interrupts = field(default_factory=Interrupts)
     checkpoint: Callable[[int], Path] | None = None
     device: str = "cpu"
+    training: Callable[..., Any] | None = None
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -124,7 +128,8 @@ class _Attempt:
         import optuna
 
         seed = training_seed(self.of.seed, self.root, repeat)
-        training = Training(self.of.data, self.settings, seed=seed, device=self.of.device)
+        make = self.of.training or Training
+        training = make(self.of.data, self.settings, seed=seed, device=self.of.device)
         if state is not None:
             training.restore(state)
             for record in training.history:
@@ -182,7 +187,7 @@ class _Attempt:
         except HpoptError as error:
             say(f"{error.problem}: trial {self.trial.number} starts again")
             return None
-        if state is None or state["settings"] != self.settings.to_dict():
+        if state is None or TrainSettings.from_dict(state["settings"]) != self.settings:
             return None
         say(f"trial {self.trial.number}: goes on after epoch {state['epoch']} of trial {self.root}")
         return state
@@ -216,10 +221,11 @@ def validation_scores(potential: Potential, data: Dataset | StreamingDataset) ->
     -------
     dict of str to float
         ``energy_mae_mev_per_atom``, ``energy_mae_ev``, ``skill_over_median``, ``skill_over_linear``; a skill
-        is missing where the baseline has no error.
+        is missing where the baseline has no error. After a training on forces also
+        ``force_mae_mev_per_angstrom``.
     """
     errors = data.validation_errors(potential)
-    scores = {name: errors[name] for name in (OBJECTIVE, "energy_mae_ev")}
+    scores = {name: errors[name] for name in (OBJECTIVE, "energy_mae_ev", FORCE_ERROR) if name in errors}
     for name in ("median", "linear"):
         if (error := errors[f"{name}_{OBJECTIVE}"]) > 0:
             scores[f"skill_over_{name}"] = skill(errors[OBJECTIVE], error)

@@ -179,6 +179,11 @@ class ResilientStorage(RDBStorage):
             lambda: statements.finished_trial_ids(self.engine, study_id, among, after), "finished trials"
         )
 
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        """See `optuna.storages.BaseStorage`; counted by the database."""
+        states = None if state is None else [state] if isinstance(state, TrialState) else list(state)
+        return self.retry(lambda: statements.count_trials(self.engine, study_id, states), "number of trials")
+
     def set_trial_user_attrs(self, trial_id: int, values: dict[str, Any]) -> None:
         """Store several attributes of a trial in one transaction.
 
@@ -196,12 +201,24 @@ class ResilientStorage(RDBStorage):
         self.retry(call, "set_trial_user_attrs")
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """See `optuna.storages.BaseStorage`; one statement instead of three."""
+        """See `optuna.storages.BaseStorage`."""
+        self.set_trial_intermediate_values(trial_id, {step: intermediate_value})
+
+    def set_trial_intermediate_values(self, trial_id: int, reports: dict[int, float]) -> None:
+        """Store what a trial has reported, in one transaction.
+
+        Parameters
+        ----------
+        trial_id : int
+        reports : dict of int to float
+            Values by their step.
+        """
 
         def call() -> None:
-            if not statements.store_report(self.engine, trial_id, step, intermediate_value):
+            if not statements.store_reports(self.engine, trial_id, reports):
                 # a finished trial, or none: Optuna says so
-                RDBStorage.set_trial_intermediate_value(self, trial_id, step, intermediate_value)
+                for step, value in reports.items():
+                    RDBStorage.set_trial_intermediate_value(self, trial_id, step, value)
 
         self.retry(call, "set_trial_intermediate_value")
 

@@ -113,6 +113,13 @@ class SearchSpace:
                 return max(parameter.choices) if parameter.kind == "categorical" else parameter.high
         return self.fixed.get(name)
 
+    def allows(self, name: str, value: Any) -> bool:
+        """Whether a categorical hyperparameter can get a value."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return value in parameter.choices
+        return self.fixed.get(name, getattr(TrainSettings(), name)) == value
+
     @property
     def is_conditional(self) -> bool:
         """Whether some parameters are drawn only for certain values of others."""

@@ -26,6 +26,15 @@ def finished_trial_ids(engine: sa.Engine, study_id: int, among: set[int], after:
         return set(connection.execute(query).scalars())
 
 
+def count_trials(engine: sa.Engine, study_id: int, states: list[TrialState] | None) -> int:
+    """Number of a study's trials in these states, or in any."""
+    query = sa.select(sa.func.count()).where(_TRIALS.study_id == study_id)
+    if states is not None:
+        query = query.where(_TRIALS.state.in_(states))
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def store_user_attrs(engine: sa.Engine, trial_id: int, values: dict[str, Any]) -> bool:
     """Store attributes of a running trial at once; False when nothing was stored.
 
@@ -47,23 +56,30 @@ def store_user_attrs(engine: sa.Engine, trial_id: int, values: dict[str, Any]) -
     return True
 
 
-def store_report(engine: sa.Engine, trial_id: int, step: int, value: float) -> bool:
-    """Store an intermediate value of a running trial; False when it was not, see `store_user_attrs`."""
-    if (insert := _insert(engine)) is None:
+def store_reports(engine: sa.Engine, trial_id: int, reports: dict[int, float]) -> bool:
+    """Store intermediate values of a running trial, by step; False when not, see `store_user_attrs`."""
+    if (insert := _insert(engine)) is None or not reports:
         return False
     model = models.TrialIntermediateValueModel
-    stored, kind = model.intermediate_value_to_stored_repr(value)
-    columns = model.__table__.c
-    source = sa.select(
-        _TRIALS.trial_id,
-        sa.literal(step, columns.step.type),
-        sa.literal(stored, columns.intermediate_value.type),
-        sa.literal(kind, columns.intermediate_value_type.type),
-    ).where(_TRIALS.trial_id == trial_id, _TRIALS.state.in_(_OPEN))
-    names = ("trial_id", "step", "intermediate_value", "intermediate_value_type")
-    statement = _or_update(insert(model).from_select(names, source), names[:2], names[2:])
+    rows = []
+    for step, value in reports.items():
+        stored, kind = model.intermediate_value_to_stored_repr(value)
+        rows.append(
+            {
+                "trial_id": trial_id,
+                "step": step,
+                "intermediate_value": stored,
+                "intermediate_value_type": kind,
+            }
+        )
+    names = ("intermediate_value", "intermediate_value_type")
+    statement = _or_update(insert(model).values(rows), ("trial_id", "step"), names)
+    state = sa.select(_TRIALS.state).where(_TRIALS.trial_id == trial_id)
     with engine.begin() as connection:
-        return bool(connection.execute(statement).rowcount > 0)
+        if connection.execute(state).scalar() not in _OPEN:
+            return False
+        connection.execute(statement)
+    return True
 
 
 def _insert(engine: sa.Engine) -> Any:

@@ -195,6 +195,11 @@ def _open_database(
                 continue
             reason = mask(str(getattr(error, "orig", None) or error)).splitlines()[0]
             start = f"start it with hpopt db start {shown}"
+            if "optuna storage upgrade" in reason:
+                raise HpoptError(
+                    f"--storage: {shown or mask(address)}: made by an older Optuna",
+                    remedy="copy its studies with hpopt study import NAME --from ADDRESS",
+                ) from error
             raise HpoptError(
                 f"--storage: {shown or mask(address)} cannot be opened: {reason}",
                 remedy=start if shown else "correct the address, see hpopt tune --help",

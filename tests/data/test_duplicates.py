@@ -1,15 +1,13 @@
-"""What stays of a long series in bounded memory: where frames occurred first, an even part of a list."""
+"""Where frames occurred first, in bounded memory."""
 
 from __future__ import annotations
 
 import os
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpopt_lib.data.duplicates import SeenFrames
-from hpopt_lib.data.thinned import Thinned
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))
@@ -33,17 +31,3 @@ def test_the_index_spills_to_its_file_which_is_removed(tmp_path):
         assert path.stat().st_size > 1_000_000
         assert [seen.first(digest, (1, 0)) for digest in digests[:50]] == [(0, n) for n in range(50)]
     assert list(tmp_path.iterdir()) == []
-
-
-@given(st.integers(0, 200), st.integers(2, 9))
-def test_a_thinned_series_is_an_even_part_of_it(count, limit):
-    thinned = Thinned(limit)
-    for number in range(count):
-        thinned.append(number)
-    stride = next(k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if len(range(0, count, k)) <= limit)
-    assert thinned.items == list(range(0, count, stride))
-
-
-def test_a_limit_that_keeps_nothing_is_refused():
-    with pytest.raises(ValueError, match="limit of 1"):
-        Thinned(1)

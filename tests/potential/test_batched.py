@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.potential.batched import BatchedTraining, Member, groups, train_many, why_not
+from hpopt_lib.potential.batched import train_many
+from hpopt_lib.potential.batched_training import BatchedTraining, Member, groups, why_not
 from hpopt_lib.potential.network import SingleNetwork
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.stacked import StackedAdamW, StackedNetwork

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -20,27 +21,47 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.evaluation import baseline_energies, evaluate, score
+from hpopt_lib.potential.forces import force_scores, predict_forces
+from hpopt_lib.potential.memory_bound import memory_needed_mb
 from hpopt_lib.potential.passes import RunningSpread, streamed_median
+from hpopt_lib.potential.predictions import predict_split
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.shuffling import blocks_in_memory, epoch_order, shuffling_quality
-from hpopt_lib.potential.streaming import StreamingDataset, load_dataset, memory_needed_mb
+from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.potential.training import Training, train
 from hpopt_lib.preprocess import Input, preprocess
+from hpopt_lib.references import parse_reference
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.objective import validation_scores
 
 SETTINGS = TrainSettings(num_layers=2, num_nodes=8, epochs=4, batch_size=8)
 
 
+def in_blocks(folder: Path, out: Path, **options) -> Store:
+    """A store of ``train.traj`` and ``val.traj`` in blocks of 7 frames."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpopt_lib.preprocess.SHARD_FRAMES", 7)
+        splits = [Input(name, folder / f"{name}.traj") for name in ("train", "val")]
+        preprocess(splits, out, settings=GMP, dtype="float64", **options)
+    return Store.open(out)
+
+
 @pytest.fixture(scope="module")
 def blocky(inputs, tmp_path_factory) -> Store:
     """The store of the other tests in blocks of 7 frames."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpopt_lib.preprocess.SHARD_FRAMES", 7)
-        out = tmp_path_factory.mktemp("blocky") / "store.lmdb"
-        splits = [Input(name, inputs / f"{name}.traj") for name in ("train", "val")]
-        preprocess(splits, out, settings=GMP, dtype="float64")
-    return Store.open(out)
+    return in_blocks(inputs, tmp_path_factory.mktemp("blocky") / "store.lmdb")
+
+
+@pytest.fixture(scope="module")
+def relative(inputs, tmp_path_factory) -> Store:
+    """The same, with energies relative to each frame's own reference energy."""
+    folder, rng = tmp_path_factory.mktemp("relative"), np.random.default_rng(0)
+    for name in ("train", "val"):
+        frames = ase.io.read(inputs / f"{name}.traj", ":")
+        for atoms in frames:
+            atoms.info["reference_energy"] = atoms.get_potential_energy() + rng.normal()
+        ase.io.write(folder / f"{name}.traj", frames)
+    return in_blocks(folder, folder / "store.lmdb", references=parse_reference("adsorption"))
 
 
 def smallest(store: Store, **options) -> float:
@@ -112,10 +133,13 @@ def test_the_running_spread_is_the_spread(values, n_parts):
     assert running.std == pytest.approx(np.std(values), rel=1e-9, abs=1e-6)
 
 
-def test_with_everything_in_the_buffer_the_training_is_that_in_memory(blocky):
+@pytest.mark.parametrize("references", ["blocky", "relative"])
+def test_with_everything_in_the_buffer_the_training_is_that_in_memory(references, request):
     """Sums over blocks are rounded otherwise than sums over all frames."""
-    whole = train(Dataset.from_store(blocky), SETTINGS, seed=3)
-    streamed = train(streaming(blocky, 9), SETTINGS, seed=3)
+    store = request.getfixturevalue(references)
+    whole = train(Dataset.from_store(store), SETTINGS, seed=3)
+    streamed = train(streaming(store, 9), SETTINGS, seed=3)
+    assert whole.best_error > 1, "or there was nothing to learn"
     for one, other in zip(whole.history, streamed.history, strict=True):
         assert one == pytest.approx(other, rel=1e-8)
     for name, value in whole.potential.network.state_dict().items():
@@ -183,18 +207,44 @@ def test_data_are_in_memory_when_they_fit(blocky):
     assert memory_needed_mb(blocky, n_train=10) < needed
 
 
-def test_evaluation_block_after_block_is_that_of_whole_splits(blocky):
+@pytest.mark.parametrize("references", ["blocky", "relative"])
+def test_evaluation_block_after_block_is_that_of_whole_splits(references, request):
+    blocky = request.getfixturevalue(references)
     data = Dataset.from_store(blocky)
     potential = train(data, SETTINGS, seed=0).potential
     split = data.validation
     baselines = baseline_energies(data.train, data.reference, split)
-    expected = score(split, potential.predict(split), baselines)
+    predicted = potential.predict(split)
+    expected = score(split, predicted, baselines)
+    expected |= force_scores(split, predicted, predict_forces(potential, split))
+    assert "force_rmse_mev_per_angstrom" in expected and expected["efwt"] < 1
     found = evaluate(potential, blocky)["val"]
     for name, value in expected.items():
         assert found.pop(name) == pytest.approx(value, rel=1e-9), name
     assert not found
     streamed = validation_scores(potential, streaming(blocky, 2))
     assert streamed == pytest.approx(validation_scores(potential, data), rel=1e-9)
+
+
+def test_forces_are_scored_block_after_block_where_all_frames_have_some(blocky):
+    """A block whose atoms are all fixed has no force error, and its frames count by their energy."""
+    data = Dataset.from_store(blocky)
+    potential, whole = train(data, SETTINGS, seed=0).potential, data.validation
+    n_atoms, cut = whole.n_atoms[0], 4
+    whole.free[: cut * n_atoms] = False
+    parts = [whole.take(np.arange(cut)), whole.take(np.arange(cut, len(whole)))]
+    expected = force_scores(whole, potential.predict(whole), predict_forces(potential, whole))
+    found = predict_split(potential, parts, data.reference, forces=True)
+    assert found.force_scores == pytest.approx(expected, rel=1e-9)
+    assert not predict_split(potential, parts[:1], data.reference, forces=True).force_scores
+    assert not predict_split(potential, parts, data.reference).force_scores
+    parts[1].forces[-1] = np.nan
+    assert not predict_split(potential, parts, data.reference, forces=True).force_scores
+
+
+def test_a_training_on_forces_is_not_streamed(blocky):
+    with pytest.raises(HpoptError, match=r"--memory: training on forces .* needs all frames in memory"):
+        Training(streaming(blocky, 2), replace(SETTINGS, force_weight=1.0), seed=0)
 
 
 def test_a_store_that_is_replaced_while_it_is_in_use_is_refused(blocky, tmp_path):
@@ -214,7 +264,8 @@ import json, sys
 import numpy as np
 from measure import peak_memory_mb
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.streaming import load_dataset, memory_needed_mb
+from hpopt_lib.potential.memory_bound import memory_needed_mb
+from hpopt_lib.potential.streaming import load_dataset
 from hpopt_lib.potential.training import train
 from hpopt_lib.store import Store
 

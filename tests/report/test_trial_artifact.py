@@ -29,6 +29,13 @@ def test_the_figure_names_the_best_epoch_and_the_units():
         assert words in text
 
 
+def test_the_loss_of_a_training_on_forces_is_called_so():
+    plain = learning_curve_svg(history(3), title="t").decode()
+    forced = [{**record, "validation_force_mae_mev_per_angstrom": 90.0} for record in history(3)]
+    assert "scaled energies)" in plain
+    assert "scaled energies and forces)" in learning_curve_svg(forced, title="t").decode()
+
+
 def test_long_and_short_trainings_give_small_files():
     assert len(learning_curve_svg(history(5000), title="long")) < 60_000
     assert len(learning_curve_svg(history(1), title="short")) < 60_000

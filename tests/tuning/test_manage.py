@@ -15,14 +15,17 @@ from click.testing import CliRunner
 from hpopt_lib.cli import main
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.evaluation import HEADLINE, evaluate
+from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.report.tables import final_table
 from hpopt_lib.store import Store
 from hpopt_lib.tuning import final
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.final import best_settings, final_model, read_results, summarise
 from hpopt_lib.tuning.manage import delete_study, export_study, list_studies, trial_records
 from hpopt_lib.tuning.storage import load_study
+from hpopt_lib.tuning.study import tune
 
 
 def hpopt(*arguments: object, input: str | None = None):
@@ -143,9 +146,9 @@ def counted(monkeypatch) -> list[str]:
         calls.append(f"train {options['seed']}")
         return train(*arguments, **options)
 
-    def counted_evaluate(potential, store):
+    def counted_evaluate(potential, store, **options):
         calls.append("evaluate")
-        return evaluation(potential, store)
+        return evaluation(potential, store, **options)
 
     monkeypatch.setattr(final, "train", counted_train)
     monkeypatch.setattr(final, "evaluate", counted_evaluate)
@@ -186,6 +189,42 @@ def test_results_of_another_study_of_the_same_name_are_not_taken_for_these(tuned
     path.write_text(json.dumps(other))
     assert final_model(study, tmp_path, seeds=1)["settings"] == best_settings(study).to_dict()
     assert counted.count("evaluate") == 2
+
+
+def test_results_of_an_earlier_version_are_kept(tuned, tmp_path, counted):
+    study = load_study("small", tuned[0])
+    final_model(study, tmp_path, seeds=2)
+    path = tmp_path / "results.json"
+    earlier = json.loads(path.read_text())
+    del earlier["settings"]["force_weight"]
+    for scores in earlier["splits"].values():
+        for score in scores:
+            for name in [key for key in score if "force" in key or key == "efwt"]:
+                del score[name]
+    for name, scores in earlier["splits"].items():
+        earlier["summary"][name] = summarise(scores)
+    path.write_text(json.dumps(earlier))
+    assert final_model(study, tmp_path, seeds=2) == earlier and counted.count("evaluate") == 2
+    assert "force" not in final_table(earlier)
+
+
+def test_a_study_on_forces_ends_in_a_table_of_forces(make_config, tmp_path):
+    pytest.importorskip("numba")
+    space = make_config().space + "[force_weight]\ntype = 'float'\nlow = 0.5\nhigh = 5.0\nlog = true\n"
+    study = tune("f", make_config(space=space), trials=2, storage=f"sqlite:///{tmp_path}/f.db")
+    for trial in study.trials:
+        assert 0.5 <= trial.params["force_weight"] == trial.user_attrs["settings"]["force_weight"] <= 5.0
+        assert trial.user_attrs[FORCE_ERROR] > 0 and trial.user_attrs[HEADLINE] == round(trial.value, 5)
+    record = final_model(study, tmp_path / "final", seeds=2)
+    for split, scores in record["splits"].items():
+        assert record["summary"][split][FORCE_ERROR] == pytest.approx(
+            np.mean([score[FORCE_ERROR] for score in scores])
+        )
+        assert all(score[f"zero_{FORCE_ERROR}"] > 0 and 0 <= score["efwt"] <= 1 for score in scores)
+    assert all(f"validation_{FORCE_ERROR}" in entry for run in record["runs"] for entry in run["history"])
+    text = final_table(record)
+    weight = best_settings(study).force_weight
+    assert f"trained on forces too (force_weight {weight:g})" in text and "no force (meV/Å)" in text
 
 
 def test_results_that_cannot_be_read(tuned, tmp_path):

@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import exc
 
-from hpopt_lib.tuning import resilient, statements
+from hpopt_lib.tuning import cache, resilient, statements
 from hpopt_lib.tuning.attributes import describe, should_prune
 from hpopt_lib.tuning.cache import StudyCache
 from hpopt_lib.tuning.resilient import ResilientStorage, is_transient
@@ -139,7 +139,7 @@ def _rewrapped(name: str, original):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("name", ["store_report", "store_user_attrs", "finished_trial_ids"])
+@pytest.mark.parametrize("name", ["store_reports", "store_user_attrs", "finished_trial_ids"])
 @pytest.mark.parametrize("kind", ["sqlite", "server"])
 def test_the_short_statements_survive_faults_and_store_what_optuna_stores(
     tmp_path, monkeypatch, quick, request, name, moment, kind
@@ -200,6 +200,45 @@ def test_the_short_statements_survive_faults_and_store_what_optuna_stores(
         if kind == "server":
             optuna.delete_study(study_name="faults", storage=backend)
         backend.engine.dispose()
+
+
+def test_reports_go_to_the_database_together(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(cache.time, "monotonic", lambda: clock[0])
+    backend = open_storage(f"sqlite:///{tmp_path}/s.db")
+    storage = StudyCache(backend)
+    study = optuna.create_study(storage=storage, study_name="s")
+    other = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db"))
+
+    def stored(number: int) -> list[int]:
+        return sorted(other.get_trials(deepcopy=False)[number].intermediate_values)
+
+    trial = study.ask()
+    trial.report(1.0, 1)
+    assert stored(0) == [1], "the first report is stored at once"
+    for step in (2, 3):
+        clock[0] += 0.5
+        trial.report(float(step), step)
+    assert stored(0) == [1] and len(trial._cached_frozen_trial.intermediate_values) == 3
+    clock[0] += 1.0
+    trial.report(4.0, 4)
+    assert stored(0) == [1, 2, 3, 4], "all that waited, with the first report after two seconds"
+    trial.report(5.0, 5)
+    assert sorted(storage.get_trial(trial._trial_id).intermediate_values) == [1, 2, 3, 4, 5]
+    trial.report(6.0, 6)
+    study.tell(trial, 1.0)
+    assert stored(0) == [1, 2, 3, 4, 5, 6], "the end of a trial leaves nothing waiting"
+
+    lost = study.ask()
+    lost.report(1.0, 1)
+    lost.report(2.0, 2)
+    other._storage.set_trial_state_values(lost._trial_id, TrialState.FAIL)
+    assert storage.get_trial(lost._trial_id).state == TrialState.FAIL
+    clock[0] += 2.0
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        lost.report(3.0, 3)
+    backend.engine.dispose()
+    other._storage._backend.engine.dispose()
 
 
 def test_a_call_gives_up_after_the_longest_outage(tmp_path, monkeypatch):

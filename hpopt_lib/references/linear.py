@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hpopt_lib.errors import HpoptError
 
 MAX_Z = 119
+LINEAR = "per-element linear fit"
 
 
 def composition(numbers: np.ndarray, n_atoms: np.ndarray) -> np.ndarray:
@@ -37,9 +40,20 @@ class ReferenceSums:
         self.n_frames, self.offset = 0, 0.0
         self.normal, self.fractions, self.moment = np.zeros((MAX_Z, MAX_Z)), np.zeros(MAX_Z), np.zeros(MAX_Z)
         self.energy = 0.0
+        self.left = 0.0
 
-    def update(self, counts: np.ndarray, energy_ev: np.ndarray) -> None:
-        """Take in some frames: their `composition` (n_frames, 119) and total energies in eV."""
+    def update(self, counts: np.ndarray, energy_ev: np.ndarray, known_ev: np.ndarray | float = 0.0) -> None:
+        """Take in some frames.
+
+        Parameters
+        ----------
+        counts : numpy.ndarray, shape (n_frames, 119)
+            Their `composition`.
+        energy_ev : numpy.ndarray, shape (n_frames,)
+            Total energies in eV.
+        known_ev : numpy.ndarray, shape (n_frames,), or float
+            What a reference other than this fit explains of them, in eV.
+        """
         n_atoms = counts.sum(axis=1)
         fractions, per_atom = counts / n_atoms[:, None], energy_ev / n_atoms
         if not self.n_frames and len(per_atom):
@@ -49,6 +63,12 @@ class ReferenceSums:
         self.fractions += fractions.sum(axis=0)
         self.moment += fractions.T @ (per_atom - self.offset)
         self.energy += float((per_atom - self.offset).sum())
+        self.left += float((per_atom - known_ev / n_atoms).sum())
+
+    @property
+    def left_ev_per_atom(self) -> float:
+        """Mean over frames of what the known energies leave, in eV/atom."""
+        return self.left / self.n_frames
 
 
 @dataclass(frozen=True)
@@ -125,14 +145,44 @@ class LinearReference:
         rank = int(np.linalg.matrix_rank(normal, hermitian=True))
         return cls(coefficients, tuple(int(z) for z in elements), rank, ridge)
 
+    @property
+    def kind(self) -> str:
+        """Name of this kind of reference in stores and results."""
+        return LINEAR
+
+    @property
+    def label(self) -> str:
+        """What energies are relative to, for a person."""
+        return f"{LINEAR}: {len(self.elements)} elements, rank {self.rank}"
+
+    @property
+    def source(self) -> dict[str, str] | None:
+        """The file that the numbers are from: none, they are fitted."""
+        return None
+
+    @property
+    def baseline(self) -> LinearReference:
+        """The linear fit of the training split, which is the linear baseline: this."""
+        return self
+
     def energy(self, counts: np.ndarray) -> np.ndarray:
         """Reference energies in eV of frames given by their `composition`."""
         return counts @ self.coefficients
 
-    def to_dict(self) -> dict:
+    def of_frames(
+        self, numbers: np.ndarray, n_atoms: np.ndarray, info: Sequence[Mapping[str, Any]]
+    ) -> np.ndarray:
+        """Reference energies in eV, shape (n_frames,); see `hpopt_lib.references.kinds.Reference`."""
+        return self.energy(composition(numbers, n_atoms))
+
+    def of_atoms(self, numbers: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        """Shares of the atoms of one frame in its reference energy, in eV, shape (n_atoms,)."""
+        return self.coefficients[numbers]
+
+    def to_dict(self) -> dict[str, Any]:
         """Settings and numbers for a JSON header."""
         return {
-            "kind": "per-element linear fit",
+            "kind": LINEAR,
             "unit": "eV",
             "coefficients": {str(z): float(self.coefficients[z]) for z in self.elements},
             "other_elements": float(np.delete(self.coefficients, self.elements)[0]),
@@ -141,7 +191,7 @@ class LinearReference:
         }
 
     @classmethod
-    def from_dict(cls, data: dict) -> LinearReference:
+    def from_dict(cls, data: Mapping[str, Any]) -> LinearReference:
         """Inverse of `to_dict`."""
         coefficients = np.full(MAX_Z, float(data["other_elements"]))
         for number, value in data["coefficients"].items():

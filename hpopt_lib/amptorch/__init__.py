@@ -1,0 +1,1 @@
+"""AMPtorch, unmodified, as another backend: features, training, prediction, and its LMDBs."""
