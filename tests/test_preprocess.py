@@ -16,7 +16,8 @@ from synthetic import GMP, GMP_OPTIONS, environment, hpopt_command, labelled, sl
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.features import GMPFeaturizer
-from hpopt_lib.preprocess import Input, ReadOptions, parse_inputs, preprocess
+from hpopt_lib.inputs import Input, ReadOptions, parse_inputs
+from hpopt_lib.preprocess import preprocess
 from hpopt_lib.references import LinearReference, composition
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import Store
