@@ -13,7 +13,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PINS := requirements.txt constraints.txt pyproject.toml
 
-.PHONY: help venv book smoke full test test-faults lint serve amptorch bench-gmp bench-molecules bench-storage bench-batched bench-amptorch clean distclean
+.PHONY: help venv book smoke full test test-faults lint serve amptorch bench-gmp bench-molecules bench-storage bench-batched bench-amptorch bench-scale clean distclean
 
 help: ## list the targets
 	@echo "Targets (variables: PYTHON, PROFILE, JOBS, PORT, PIP_FLAGS):"
@@ -71,6 +71,9 @@ bench-storage: $(STAMP) ## trials per second and overhead of a trial on every st
 
 bench-batched: $(STAMP) ## trainings per hour, many networks at once beside one by one (BENCH_FLAGS=--quick)
 	@$(VENV)/bin/python benchmarks/bench_batched.py $(BENCH_FLAGS)
+
+bench-scale: $(STAMP) ## memory, time and disk for many frames, and the projection to all of OC20 (BENCH_FLAGS=--quick)
+	@$(VENV)/bin/python benchmarks/bench_scale.py $(BENCH_FLAGS)
 
 lint: $(STAMP) ## ruff (rules and format) and mypy only
 	@$(VENV)/bin/ruff check .

@@ -19,10 +19,10 @@ from hpopt_lib.inputs import Input
 from hpopt_lib.preprocess import preprocess
 
 
-def write_frames(path: Path, n_frames: int) -> int:
+def write_frames(path: Path, n_frames: int, *, seed: int = 0) -> int:
     """Rattled copies of the embedded slabs; returns the number of atoms."""
     sources = embedded.load_embedded("oc20-like", "val_ood_both", stride=3)
-    generator, n_atoms = np.random.default_rng(0), 0
+    generator, n_atoms = np.random.default_rng(seed), 0
     with Trajectory(path, "w") as trajectory:
         for number in range(n_frames):
             atoms = sources[number % len(sources)].copy()

@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 
 import hpopt_lib
 from hpopt_lib.data.checks import frame_digest
+from hpopt_lib.data.duplicates import SeenFrames
 from hpopt_lib.data.leaks import LeakLedger, leaks_record
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.featurise import FeaturisePool, Shard, store_shards
@@ -104,10 +105,10 @@ def preprocess(
     scaler(np.zeros((1, settings.num_features)))  # names an unknown transform before hours of work
     train = ReferenceSums()
     splits: dict[str, dict[str, Any]] = {}
-    seen: dict[bytes, tuple[int, int]] = {}
     ledger = LeakLedger()
     with (
         atomic_path(out, overwrite=overwrite, resumable=True) as temporary,
+        SeenFrames(temporary.with_name(f"{temporary.name}.seen")) as seen,
         FeaturisePool(processes, featurizer) as featurise,
     ):
         writer = StoreWriter(temporary, recipe=_recipe(settings, dtype, backend))
@@ -198,7 +199,7 @@ def _check_energy_kind(splits: dict[str, dict[str, Any]], kind: str, item: Input
 
 def _distinct(
     frames: Iterable[tuple[Path, int, Atoms]],
-    seen: dict[bytes, tuple[int, int]],
+    seen: SeenFrames,
     duplicates: str,
     entry: dict[str, Any],
     files: Sequence[Path],
@@ -207,7 +208,7 @@ def _distinct(
     for path, number, atoms in frames:
         index, where = files.index(path), f"{path}: frame {number}"
         if duplicates != "keep":
-            first = seen.setdefault(bytes.fromhex(frame_digest(atoms)), (index, number))
+            first = seen.first(bytes.fromhex(frame_digest(atoms)), (index, number))
             if first != (index, number):
                 if duplicates == "error":
                     raise HpoptError(

@@ -389,7 +389,7 @@ STORES: dict[str, tuple[Callable[[World], object], tuple[str, ...]]] = {
     ),
     "foreign LMDB": (lambda w: foreign(w, {b"0": b"x"}), ("bad.lmdb: an LMDB file, but not a feature store",)),
     "foreign folder": (lambda w: foreign(w, {b"0": b"x"}, subdir=True), ("bad.lmdb: a folder, not a feature store",)),
-    "other version": (other_version, ("bad.lmdb: format version 7, this hpopt reads version 1",)),
+    "other version": (other_version, ("bad.lmdb: format version 7, this hpopt reads versions 1 and 2",)),
 }  # fmt: skip
 
 

@@ -80,6 +80,21 @@ def test_benchmark_of_the_molecules(tmp_path):
     assert set(costs) == {"matrices in memory", "loops at each step", "energies only"}
 
 
+def test_benchmark_of_many_frames(tmp_path):
+    out = tmp_path / "results.md"
+    out.write_text("# Something else\n\nkept\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench_scale.py"), "--quick", "--no-errors"]
+    done = subprocess.run(
+        [*command, "--frames", "700", "--memory", "9", "--out", str(out)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = out.read_text(encoding="utf-8")
+    assert report.startswith("# Something else\n\nkept\n") and report.strip().endswith(done.stdout.strip())
+    rows = [line.split("|")[1:-1] for line in report.splitlines() if line.startswith("| all of S2EF")]
+    assert len(rows) == 1 and all(float(cell.replace(",", "")) > 0 for cell in rows[0][1:])
+
+
 def test_limits_of_the_server_are_computed_from_the_costs():
     code = """
 from storage_limits import limits

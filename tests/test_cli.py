@@ -75,7 +75,7 @@ def test_help_of_tune_names_all_samplers_and_pruners():
 def test_info_describes_a_store(store_path):
     result = CliRunner().invoke(main, ["data", "info", str(store_path)])
     assert result.exit_code == 0 and result.stderr == ""
-    assert result.stdout.startswith(f"{store_path}: feature store, format 1, ")
+    assert result.stdout.startswith(f"{store_path}: feature store, format 2, ")
 
 
 def test_an_error_inside_is_not_taken_for_bad_input(store_path, monkeypatch):

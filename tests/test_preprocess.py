@@ -262,10 +262,11 @@ def test_kill_9_leaves_no_store_and_the_next_run_succeeds(inputs, tmp_path):
     assert code == -signal.SIGKILL
     assert not (tmp_path / "s.lmdb").exists()
     for rest in tmp_path.iterdir():  # what is left does not bear the final name and is no store
-        assert rest.name in (".s.lmdb.part", ".s.lmdb.part.lock")
+        assert rest.name in (".s.lmdb.part", ".s.lmdb.part.lock", ".s.lmdb.part.seen")
         with pytest.raises(HpoptError):
             Store.open(rest)
     assert make(tmp_path, inputs / "train.traj", inputs / "val.traj").splits == ["train", "val"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.lmdb"]
 
 
 def test_kill_9_leaves_the_older_store(inputs, tmp_path):

@@ -113,7 +113,8 @@ def test_stations_import_only_from_stations_before_them():
     station = {
         **dict.fromkeys(("errors", "files", "progress", "units", "metrics"), "quantities"),
         **dict.fromkeys(
-            ("scaling", "references", "featurise", "preprocess", "split_inputs", "workspace"), "store"
+            ("scaling", "references", "featurise", "inputs", "preprocess", "split_inputs", "workspace"),
+            "store",
         ),
     }
     imports = re.compile(r"^\s*(?:from|import) hpopt_lib\.(\w+)", re.MULTILINE)

@@ -158,18 +158,31 @@ def test_a_frame_without_its_reference_energy_is_named(folder, tmp_path):
     frames = ase.io.read(folder / "train.traj", ":6")
     del frames[4].info["reference_energy"]
     path = write(tmp_path / "t.traj", frames)
-    with pytest.raises(HpoptError, match="t.traj: frame 4: reference_energy: missing"):
+    with pytest.raises(
+        HpoptError, match=r"t.traj: frame 4: energy: unknown .* reference_energy\), but raw before"
+    ):
         preprocess(
             [Input("train", path)],
             tmp_path / "s.lmdb",
             settings=GMP,
             references=parse_reference("adsorption"),
         )
-    frames[4].info |= {"reference_energy": 1.0, "energy_kind": "adsorption"}
+    for atoms in frames:
+        atoms.info.pop("reference_energy", None)
+    path = write(tmp_path / "t.traj", frames)
+    with pytest.raises(HpoptError, match="t.traj: frame 0: reference_energy: missing"):
+        preprocess(
+            [Input("train", path)],
+            tmp_path / "s.lmdb",
+            settings=GMP,
+            references=parse_reference("adsorption"),
+        )
+    for atoms in frames:
+        atoms.info |= {"reference_energy": 1.0, "energy_kind": "adsorption"}
     write(path, frames)
     with pytest.raises(
         HpoptError,
-        match="t.traj: frame 4: energy_kind: adsorption, so the reference energy was subtracted already",
+        match="t.traj: frame 0: energy_kind: adsorption, so the reference energy was subtracted already",
     ):
         preprocess(
             [Input("train", path)],

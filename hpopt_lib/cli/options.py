@@ -19,6 +19,13 @@ STORAGE = click.option(
 DEVICE = click.option(
     "--device", default="cpu", show_default=True, help="auto, cpu or cuda, for the training."
 )
+MEMORY = click.option(
+    "--memory",
+    "memory_mb",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB",
+    help="Most memory for frames in a process; more are read block after block.  [default: no bound]",
+)
 TIME_LIMIT = click.option(
     "--time-limit",
     type=float,
@@ -67,6 +74,7 @@ def build_config(
     train_frames: int | None,
     seed: int,
     backend: str = "hpopt",
+    memory_mb: float | None = None,
 ) -> StudyConfig:
     """The configuration of a study from the values of `study_options`."""
     from hpopt_lib.store import Store
@@ -88,4 +96,5 @@ def build_config(
         repeats=repeats,
         n_train=train_frames,
         backend=backend,
+        memory_mb=memory_mb,
     )

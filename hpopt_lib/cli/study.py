@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hpopt_lib.cli.options import STORAGE, build_config, study_options
+from hpopt_lib.cli.options import MEMORY, STORAGE, build_config, study_options
 
 
 @click.group()
@@ -20,6 +20,7 @@ def study() -> None:
 @click.option("--trials", type=int, required=True, help="Finished trials that the study shall have in total.")
 @STORAGE
 @study_options
+@MEMORY
 def study_create(name, store, trials, storage, **options) -> None:
     """Make a study for workers to work on, without running a trial."""
     from hpopt_lib.tuning.study import create_study

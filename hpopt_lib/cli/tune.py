@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hpopt_lib.cli.options import DEVICE, STORAGE, TIME_LIMIT, build_config, study_options
+from hpopt_lib.cli.options import DEVICE, MEMORY, STORAGE, TIME_LIMIT, build_config, study_options
 from hpopt_lib.cli.small_data import preset_options, run_preset
 
 
@@ -22,6 +22,7 @@ from hpopt_lib.cli.small_data import preset_options, run_preset
 )
 @STORAGE
 @study_options
+@MEMORY
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the trials.")
 @DEVICE
 @TIME_LIMIT
@@ -76,9 +77,10 @@ def tune(
     help="A copy of the study's store, on a local disk for example.",
 )
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the trials.")
+@MEMORY
 @DEVICE
 @TIME_LIMIT
-def worker(study, storage, trials, store, jobs, device, time_limit) -> None:
+def worker(study, storage, trials, store, jobs, memory_mb, device, time_limit) -> None:
     """Work on an existing study until it has its trials; any number of workers, on any node.
 
     Ends with 0 when the study has its trials, with 75 when it was told to stop before (SIGTERM,
@@ -89,7 +91,7 @@ def worker(study, storage, trials, store, jobs, device, time_limit) -> None:
     from hpopt_lib.tuning.processes import STOPPED, work
 
     refuse_login_node(what="hpopt worker")
-    options = worker_options(storage, device=device, trials=trials, store=store)
+    options = worker_options(storage, device=device, trials=trials, store=store, memory_mb=memory_mb)
     try:
         done = work(study, storage, options, jobs=jobs, deadline=job_deadline(time_limit))
     except KeyboardInterrupt:
@@ -99,7 +101,7 @@ def worker(study, storage, trials, store, jobs, device, time_limit) -> None:
         sys.exit(STOPPED)
 
 
-def worker_options(storage, *, device="cpu", trials=None, store=None):
+def worker_options(storage, *, device="cpu", trials=None, store=None, memory_mb=None):
     """Options of workers that also draw every trial's learning curve for the dashboard."""
     from hpopt_lib.report.trial_artifact import attach_learning_curve
     from hpopt_lib.tuning.storage import files_folder
@@ -109,5 +111,6 @@ def worker_options(storage, *, device="cpu", trials=None, store=None):
         trials=trials,
         store=None if store is None else str(store),
         device=device,
+        memory_mb=memory_mb,
         on_result=functools.partial(attach_learning_curve, folder=files_folder(storage)),
     )

@@ -20,6 +20,8 @@ from hpopt_lib.units import PER_ANGSTROM, PER_EV
 
 #: What a store says where a source does not tell which energies it holds.
 UNKNOWN_ENERGIES = "as in the file"
+#: What a message says of a frame that does not tell it.
+UNLABELLED = "unknown (neither energy_kind nor reference_energy)"
 
 
 class FrameSource:
@@ -112,8 +114,9 @@ class FrameSource:
             set_labels(atoms, where=where, default_system=f"{self.path.stem}-{number}", source=self.path.name)
             kind = choose_energy(atoms, self.energy, where=where)
             if number and kind != self._kind:
+                first, now = (name or UNLABELLED for name in (self._kind, kind))
                 raise HpoptError(
-                    f"{where}: energy: {kind or 'unknown'}, but {self._kind or 'unknown'} before",
+                    f"{where}: energy: {now}, but {first} before",
                     remedy="pass --energy raw or adsorption, or split the file",
                 )
             self._kind, self._n_frames = kind, number + 1

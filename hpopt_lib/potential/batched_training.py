@@ -12,12 +12,13 @@ import torch
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
+from hpopt_lib.potential.batches import OBJECTIVE, atoms_of
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.stacked import StackedAdamW, StackedNetwork
-from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError, TrainResult
-from hpopt_lib.potential.training_parts import atoms_of, make_loss, make_schedule, new_potential, residuals
+from hpopt_lib.potential.training import TrainingDivergedError, TrainResult
+from hpopt_lib.potential.training_parts import make_loss, make_schedule, new_potential
 
 #: What may differ between networks that are trained together.
 OWN = ("lr", "weight_decay", "schedule", "step_size", "gamma", "epochs", "patience")
@@ -103,7 +104,7 @@ class BatchedTraining:
         self.data, self.members, self.device = data, list(members), torch.device(device)
         first = members[0].settings
         self._n_atoms = data.train.n_atoms.astype(np.int64)
-        per_atom, self._spread = residuals(data)
+        per_atom, self._spread = data.residuals_ev_per_atom(), data.residual_spread_ev_per_atom()
         self._potentials = [self._potential(member) for member in members]
         some = self._potentials[0]
         self._inputs, self._validation = some.inputs(data.train.features), some.prepare(data.validation)

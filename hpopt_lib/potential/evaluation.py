@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from hpopt_lib.metrics import bootstrap_interval, efwt, energy_metrics, force_metrics, skill
-from hpopt_lib.potential.forces import force_scores, have_forces, predict_forces
 from hpopt_lib.potential.model import Potential
+from hpopt_lib.potential.passes import train_median_ev_per_atom
+from hpopt_lib.potential.predictions import SplitPredictions, predict_split, split_parts
 from hpopt_lib.references import Reference, composition, median_baseline
-from hpopt_lib.store import SplitArrays, Store
+from hpopt_lib.store import Blocks, SplitArrays, Store
 
 #: The error that intervals and skills are printed for.
 HEADLINE = "energy_mae_mev_per_atom"
@@ -40,12 +41,14 @@ def baseline_energies(train: SplitArrays, reference: Reference, arrays: SplitArr
     }
 
 
-def score(arrays: SplitArrays, predicted_ev: np.ndarray, baselines: dict[str, np.ndarray]) -> dict[str, Any]:
+def score(
+    arrays: SplitArrays | SplitPredictions, predicted_ev: np.ndarray, baselines: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """Metrics of one set of predictions, with interval, baselines and skills.
 
     Parameters
     ----------
-    arrays : SplitArrays
+    arrays : SplitArrays or SplitPredictions
     predicted_ev : numpy.ndarray, shape (n_frames,)
     baselines : dict of numpy.ndarray
         From `baseline_energies`.
@@ -74,10 +77,10 @@ def evaluate(
     store: Store,
     splits: Iterable[str] | None = None,
     *,
-    read: Callable[[Store, str], SplitArrays] = Store.read,
+    read: Callable[[Store, str], SplitArrays] | None = None,
     forces: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Score a potential on splits of a store.
+    """Score a potential on splits of a store, block after block.
 
     Parameters
     ----------
@@ -86,15 +89,15 @@ def evaluate(
         With the featurisation that the potential was trained on.
     splits : iterable of str, optional
         All splits but the training split by default.
-    read : callable
-        Reads a split of the store with the features that the potential takes.
+    read : callable, optional
+        Reads a whole split with the features that the potential takes, when those of the store are not.
     forces : bool
         Whether forces are predicted too, where all frames of a split have some.
 
     Returns
     -------
     dict of dict
-        For every split its `score`, and its `hpopt_lib.potential.forces.force_scores`.
+        For every split its `score`, and its `hpopt_lib.potential.forces.ForceScores`.
 
     Raises
     ------
@@ -108,14 +111,13 @@ def evaluate(
             f"{store.path}: its features differ from those that the potential was trained on",
             remedy="preprocess with the settings that the potential holds",
         )
-    train = store.read(store.train_split)
+    median = train_median_ev_per_atom(Blocks(store, store.train_split))
     results = {}
     for split in splits if splits is not None else store.validation_splits():
-        arrays = read(store, store.check_split(split))
-        predicted = potential.predict(arrays)
-        results[split] = score(arrays, predicted, baseline_energies(train, store.reference, arrays))
-        if forces and have_forces(arrays).all():
-            results[split] |= force_scores(arrays, predicted, predict_forces(potential, arrays))
+        parts = split_parts(store, store.check_split(split), read)
+        found = predict_split(potential, parts, store.reference, forces=forces)
+        baselines = {"median": median * found.n_atoms, "linear": found.linear}
+        results[split] = score(found, found.predicted, baselines) | found.force_scores
     return results
 
 

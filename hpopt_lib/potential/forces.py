@@ -29,6 +29,7 @@ from hpopt_lib.potential.model import Potential
 from hpopt_lib.store import SplitArrays
 
 FORCE_ERROR = "force_mae_mev_per_angstrom"
+_FORCE_RMSE = "force_rmse_mev_per_angstrom"
 #: Frames whose forces are predicted together.
 _CHUNK = 64
 
@@ -111,6 +112,47 @@ def force_scores(arrays: SplitArrays, predicted_ev: np.ndarray, forces: np.ndarr
     metrics[f"zero_{FORCE_ERROR}"] = force_metrics(true, np.zeros_like(true), arrays.free)[FORCE_ERROR]
     metrics["efwt"] = efwt(arrays.energy, predicted_ev, true, forces, arrays.free, arrays.n_atoms)
     return metrics
+
+
+class ForceScores:
+    """`force_scores` of a split that comes part after part, in memory that does not grow with it.
+
+    Parameters
+    ----------
+    potential : Potential
+    """
+
+    def __init__(self, potential: Potential) -> None:
+        self._potential = potential
+        self._sums: dict[str, float] = {}
+        self._complete, self._n_free, self._n_frames = True, 0, 0
+
+    def add(self, arrays: SplitArrays, predicted_ev: np.ndarray) -> None:
+        """Predict the forces of a part; `predicted_ev` are its energies."""
+        self._complete = self._complete and bool(have_forces(arrays).all())
+        if not self._complete:
+            return
+        n_free, n_frames = int(arrays.free.sum()), len(arrays)
+        if n_free:
+            scores = force_scores(arrays, predicted_ev, predict_forces(self._potential, arrays))
+        else:  # such frames count by their energy, see `hpopt_lib.metrics.efwt`
+            none = np.zeros((len(arrays.free), 3))
+            scores = {"efwt": efwt(arrays.energy, predicted_ev, none, none, arrays.free, arrays.n_atoms)}
+        for name, value in scores.items():
+            weight = n_frames if name == "efwt" else n_free
+            part = value**2 if name == _FORCE_RMSE else value
+            self._sums[name] = self._sums.get(name, 0.0) + weight * part
+        self._n_free, self._n_frames = self._n_free + n_free, self._n_frames + n_frames
+
+    def result(self) -> dict[str, float]:
+        """See `force_scores`."""
+        if not self._complete or not self._n_free:
+            return {}
+        means = {
+            name: total / (self._n_frames if name == "efwt" else self._n_free)
+            for name, total in self._sums.items()
+        }
+        return means | {_FORCE_RMSE: float(np.sqrt(means[_FORCE_RMSE]))}
 
 
 class ForceTerm:

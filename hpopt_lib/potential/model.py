@@ -22,6 +22,8 @@ from hpopt_lib.store import SplitArrays
 
 #: Version 2 may hold any kind of reference, version 1 only a linear fit.
 FORMAT, VERSION, READABLE = "hpopt-potential", 2, (1, 2)
+#: Standardising takes several times the memory of the features, so that many atoms are done at a time.
+ATOMS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,15 @@ class Potential:
         self.network.to(device)
         return self
 
-    def inputs(self, features: np.ndarray) -> torch.Tensor:
-        """Standardised network inputs of raw features, shape (n_atoms, n_columns)."""
-        scaled = self.scaler.select(self.columns)(features[:, self.columns])
-        return torch.from_numpy(scaled).to(self.device, self.dtype)
+    def inputs(self, features: np.ndarray, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Standardised network inputs of raw features, shape (n_atoms, n_columns); into `out` when given."""
+        scaler = self.scaler.select(self.columns)
+        if out is None:
+            out = torch.empty((len(features), len(self.columns)), dtype=self.dtype, device=self.device)
+        for start in range(0, len(features), ATOMS_AT_A_TIME):
+            part = features[start : start + ATOMS_AT_A_TIME, self.columns]
+            out[start : start + len(part)] = torch.from_numpy(scaler(part)).to(self.dtype)
+        return out
 
     def prepare(self, arrays: SplitArrays) -> Prepared:
         """What repeated predictions of the same frames need, computed once."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +12,21 @@ import numpy as np
 import torch
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.metrics import energy_metrics
+from hpopt_lib.potential.batches import OBJECTIVE, Batch
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
-from hpopt_lib.potential.model import Potential, Prepared
+from hpopt_lib.potential.memory_bound import refuse_forces
+from hpopt_lib.potential.model import Potential
+from hpopt_lib.potential.random_numbers import RandomStream
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training_parts import atoms_of, make_loss, make_schedule, new_potential, residuals
-from hpopt_lib.store import SplitArrays
-
-#: The error that early stopping, pruning and tuning look at, on the validation split.
-OBJECTIVE = "energy_mae_mev_per_atom"
+from hpopt_lib.potential.streaming import StreamingDataset
+from hpopt_lib.potential.training_parts import (
+    make_loss,
+    make_schedule,
+    new_potential,
+    optimizer_state,
+    restore_optimizer,
+)
 
 
 class TrainingDivergedError(HpoptError):
@@ -57,7 +61,7 @@ class TrainResult:
 
 
 def train(
-    data: Dataset,
+    data: Dataset | StreamingDataset,
     settings: TrainSettings,
     *,
     seed: int,
@@ -70,7 +74,7 @@ def train(
 
     Parameters
     ----------
-    data : Dataset
+    data : Dataset or StreamingDataset
     settings : TrainSettings
     seed : int
         Of the initial weights, the order of the batches and dropout. The same seed, data,
@@ -108,7 +112,7 @@ class Training:
 
     Parameters
     ----------
-    data : Dataset
+    data : Dataset or StreamingDataset
     settings : TrainSettings
     seed : int
     device : str
@@ -131,7 +135,7 @@ class Training:
 
     def __init__(
         self,
-        data: Dataset,
+        data: Dataset | StreamingDataset,
         settings: TrainSettings,
         *,
         seed: int,
@@ -139,27 +143,18 @@ class Training:
         matrix_mb: float | None = None,
     ) -> None:
         self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
-        n_atoms = data.train.n_atoms.astype(np.int64)
-        if settings.normalization == "batch" and settings.batch_size == 1 and n_atoms.max() == 1:
+        if settings.normalization == "batch" and settings.batch_size == 1 and data.largest_frame == 1:
             raise HpoptError(
                 "normalization: batch needs two atoms, and every batch is a single atom",
                 remedy="raise batch_size, or choose another normalization",
             )
-        per_atom, spread = residuals(data)
         # the caller's random numbers are left alone; this training has a stream of its own
-        with self._own_random_numbers(start=seed):
-            self.potential = new_potential(data, settings, spread).to(self.device)
-        self._inputs = self.potential.inputs(data.train.features)
-        self._validation = self.potential.prepare(data.validation)
-        self._targets = torch.from_numpy(per_atom / spread).to(self.device, data.dtype)
-        self._counts = torch.from_numpy(n_atoms).to(self.device)
-        self._n_atoms, self._offsets = n_atoms, np.concatenate([[0], np.cumsum(n_atoms)])
+        self._random = RandomStream(seed, self.device)
+        with self._random.drawn():
+            self.potential = new_potential(data, settings, data.residual_spread_ev_per_atom()).to(self.device)
+        self._batches = data.batches(self.potential)
         self._loss = make_loss(settings)
-        self._forces = None
-        if settings.force_weight > 0:
-            self._forces = ForceTerm(
-                self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb
-            )
+        self._forces = self._force_term(matrix_mb) if settings.force_weight > 0 else None
         self._optimizer = torch.optim.AdamW(
             self.potential.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
@@ -170,23 +165,11 @@ class Training:
         self.seconds = 0.0
         self._best_weights = copy.deepcopy(self.potential.network.state_dict())
 
-    _torch_state: torch.Tensor
-    _cuda_state: torch.Tensor
-
-    @contextmanager
-    def _own_random_numbers(self, *, start: int | None = None) -> Iterator[None]:
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            if start is not None:
-                torch.manual_seed(start)
-            else:
-                torch.set_rng_state(self._torch_state)
-                for device in devices:
-                    torch.cuda.set_rng_state(self._cuda_state, device)
-            yield
-            self._torch_state = torch.get_rng_state()
-            for device in devices:
-                self._cuda_state = torch.cuda.get_rng_state(device)
+    def _force_term(self, matrix_mb: float | None) -> ForceTerm:
+        data = self.data
+        if isinstance(data, StreamingDataset):
+            refuse_forces()
+        return ForceTerm(self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb)
 
     @property
     def finished(self) -> bool:
@@ -209,11 +192,11 @@ class Training:
             When the loss is no longer finite.
         """
         start = time.perf_counter()
-        with self._own_random_numbers():
+        with self._random.drawn():
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
         self.epoch += 1
-        error = _validation_error(self.potential, self._validation, self.data.validation)
+        error = self._batches.validation_error()
         if not np.isfinite(loss) or not np.isfinite(error):
             raise TrainingDivergedError(
                 f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
@@ -235,27 +218,26 @@ class Training:
         return record
 
     def _train_epoch(self) -> float:
-        network, total = self.potential.network.train(), 0.0
-        order = self._rng.permutation(len(self._n_atoms))
-        for batch in np.array_split(order, -(-len(order) // self.settings.batch_size)):
-            if self.settings.normalization == "batch" and self._n_atoms[batch].sum() < 2:
+        self.potential.network.train()
+        total = 0.0
+        for batch in self._batches.epoch(self._rng, self.settings.batch_size):
+            if self.settings.normalization == "batch" and len(batch.inputs) < 2:
                 continue  # batch statistics of a single atom are not defined
-            atoms, frame = atoms_of(batch, self._offsets, self._n_atoms)
-            atoms, frame = atoms.to(self.device), frame.to(self.device)
-            frames = torch.from_numpy(batch).to(self.device)
-            inputs, force_loss = self._inputs[atoms], None
-            if self._forces is None:
-                outputs = network(inputs, frame, len(batch))
-            else:
-                outputs, force_loss = self._forces(inputs, frame, batch, atoms)
-            loss = self._loss(outputs / self._counts[frames], self._targets[frames])
+            outputs, force_loss = self._outputs(batch)
+            loss = self._loss(outputs / batch.n_atoms, batch.targets)
             if force_loss is not None:
                 loss = loss + force_loss
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             total += float(loss.detach()) * len(batch)
-        return total / len(order)
+        return total / self._batches.n_frames
+
+    def _outputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The network's outputs for a batch, and the weighted loss of its forces when they are trained on."""
+        if self._forces is None:
+            return self.potential.network(batch.inputs, batch.frame_of_atom, len(batch)), None
+        return self._forces(batch.inputs, batch.frame_of_atom, batch.frames, batch.atoms)
 
     def result(self) -> TrainResult:
         """The outcome, with the weights of the best epoch, on the processor."""
@@ -272,8 +254,7 @@ class Training:
         A training with the same data, settings and seed that is given this by `restore` goes on
         as if it had never been stopped, to the last bit on the same kind of machine.
         """
-        optimizer = self._optimizer.state_dict()
-        state: dict[str, Any] = {
+        return {
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_error": self.best_error,
@@ -283,19 +264,11 @@ class Training:
             "seed": self.seed,
             "numpy_random": self._rng.bit_generator.state,
             "schedule": self._schedule.state_dict(),
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]],
-            "torch_random": self._torch_state,
             "weights": {k: v.cpu() for k, v in self.potential.network.state_dict().items()},
             "best_weights": {k: v.cpu() for k, v in self._best_weights.items()},
-            "moments": {
-                f"{index}/{k}": v.cpu()
-                for index, moments in optimizer["state"].items()
-                for k, v in moments.items()
-            },
+            **optimizer_state(self._optimizer),
+            **self._random.state(),
         }
-        if self.device.type == "cuda":
-            state["cuda_random"] = self._cuda_state
-        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the `state` of a training with the same data, settings and seed.
@@ -312,26 +285,8 @@ class Training:
         self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
         self.history = list(state["history"])
         self._rng.bit_generator.state = state["numpy_random"]
-        self._torch_state = state["torch_random"]
-        if self.device.type == "cuda" and "cuda_random" in state:
-            self._cuda_state = state["cuda_random"]
+        self._random.restore(state)
         self.potential.network.load_state_dict(state["weights"])
         self._best_weights = {k: v.to(self.device) for k, v in state["best_weights"].items()}
-        optimizer = self._optimizer.state_dict()
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state["moments"].items():
-            index, key = name.split("/")
-            moments.setdefault(int(index), {})[key] = value
-        groups = [
-            {**saved, "params": own["params"]}
-            for saved, own in zip(state["groups"], optimizer["param_groups"])
-        ]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore_optimizer(self._optimizer, state)
         self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
-
-
-def _validation_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:
-    predicted = potential.predict(prepared)
-    if not np.isfinite(predicted).all():
-        return float("nan")
-    return energy_metrics(arrays.energy, predicted, arrays.n_atoms)[OBJECTIVE]

@@ -1,33 +1,21 @@
-"""What one training and many at once have in common: targets, fresh networks, loss, schedule, batches."""
+"""What trainings are made of: fresh networks, loss, schedule, and an optimiser in a checkpoint."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
+from hpopt_lib.potential.streaming import StreamingDataset
 
 
-def residuals(data: Dataset) -> tuple[np.ndarray, float]:
-    """What the references leave of the training energies, and its spread.
-
-    Returns
-    -------
-    per_atom : numpy.ndarray, shape (n_frames,)
-        In eV/atom.
-    spread : float
-        Standard deviation of `per_atom` in eV/atom, the unit of a network's output.
-    """
-    known = data.reference.of_frames(data.train.numbers, data.train.n_atoms, data.train.info)
-    per_atom = (data.train.energy - known) / data.train.n_atoms.astype(np.int64)
-    # frames that the references explain fully leave no spread to divide by
-    return per_atom, max(float(np.std(per_atom)), 1e-6)
-
-
-def new_potential(data: Dataset, settings: TrainSettings, spread_ev_per_atom: float) -> Potential:
+def new_potential(
+    data: Dataset | StreamingDataset, settings: TrainSettings, spread_ev_per_atom: float
+) -> Potential:
     """An untrained potential, its weights from PyTorch's current random numbers."""
     return Potential(
         SingleNetwork(len(feature_columns(data.gmp, settings)), settings),
@@ -58,18 +46,25 @@ def make_schedule(
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-def atoms_of(
-    frames: np.ndarray, offsets: np.ndarray, n_atoms: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the atoms of some frames, and the place of each atom's frame in the batch.
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Plain values and tensors that `restore_optimizer` takes: ``groups`` and ``moments``."""
+    state = optimizer.state_dict()
+    return {
+        "groups": [{k: v for k, v in g.items() if k != "params"} for g in state["param_groups"]],
+        "moments": {
+            f"{index}/{k}": v.cpu() for index, moments in state["state"].items() for k, v in moments.items()
+        },
+    }
 
-    Parameters
-    ----------
-    frames : numpy.ndarray of int, shape (n_frames,)
-    offsets, n_atoms : numpy.ndarray of int
-        Of all frames: number of the first atom, and atoms.
-    """
-    counts = n_atoms[frames]
-    frame = np.repeat(np.arange(len(frames)), counts)
-    first = np.repeat(offsets[frames] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return torch.from_numpy(first + np.arange(len(frame))), torch.from_numpy(frame)
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Bring an optimiser of the same network to a state that `optimizer_state` gave."""
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in state["moments"].items():
+        index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = value
+    groups = [
+        {**saved, "params": own["params"]}
+        for saved, own in zip(state["groups"], optimizer.state_dict()["param_groups"])
+    ]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpopt_lib.potential.evaluation import HEADLINE, baseline_energies
+from hpopt_lib.potential.evaluation import HEADLINE
+from hpopt_lib.potential.passes import train_median_ev_per_atom
+from hpopt_lib.potential.predictions import predict_split, split_parts
 from hpopt_lib.report.study_data import NotDrawableError
 from hpopt_lib.report.style import (
     BLUE,
@@ -22,13 +24,14 @@ from hpopt_lib.report.style import (
     styled,
     wants_log,
 )
+from hpopt_lib.store import Blocks, Store
 from hpopt_lib.tuning.objective import METRIC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hpopt_lib.potential.model import Potential
-    from hpopt_lib.store import SplitArrays, Store
+    from hpopt_lib.store import SplitArrays
 
 
 def parity_panels(
@@ -55,13 +58,13 @@ def parity_panels(
         For each split ``reference``, ``predicted``, ``linear`` and ``median``, each of shape
         (n_frames,), in eV/atom.
     """
-    train, panels = store.read(store.train_split), {}
+    median, panels = train_median_ev_per_atom(Blocks(store, store.train_split)), {}
     for split in splits if splits is not None else store.validation_splits():
-        store.check_split(split)
-        arrays = read(store, split) if read else store.read(split)
-        energies = {"reference": arrays.energy, "predicted": potential.predict(arrays)}
-        energies |= baseline_energies(train, store.reference, arrays)
-        panels[split] = {name: np.asarray(values) / arrays.n_atoms for name, values in energies.items()}
+        parts = split_parts(store, store.check_split(split), read)
+        found = predict_split(potential, parts, store.reference)
+        energies = {"reference": found.energy, "predicted": found.predicted, "linear": found.linear}
+        panels[split] = {name: values / found.n_atoms for name, values in energies.items()}
+        panels[split]["median"] = np.full(len(found.energy), median)
     return panels
 
 

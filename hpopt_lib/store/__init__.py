@@ -8,8 +8,9 @@ each in contiguous pages of its own and the arrays can be used in place.
 """
 
 from hpopt_lib.store.arrays import SplitArrays
+from hpopt_lib.store.blocks import Blocks, read_frames
 from hpopt_lib.store.description import describe
 from hpopt_lib.store.reader import Store
 from hpopt_lib.store.writer import StoreWriter
 
-__all__ = ["SplitArrays", "Store", "StoreWriter", "describe"]
+__all__ = ["Blocks", "SplitArrays", "Store", "StoreWriter", "describe", "read_frames"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -55,6 +56,15 @@ class SplitArrays:
     def system_ids(self) -> np.ndarray:
         """System of each frame, shape (n_frames,)."""
         return np.array([str(entry["system_id"]) for entry in self.info])
+
+    @classmethod
+    def joined(cls, parts: Sequence[SplitArrays]) -> SplitArrays:
+        """Several parts as one, copied."""
+        arrays = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in (*FRAME_FIELDS, *ATOM_FIELDS)
+        }
+        return cls(**arrays, info=[entry for part in parts for entry in part.info])
 
     def take(self, frames: np.ndarray) -> SplitArrays:
         """A copy with only the given frames (indices), in that order."""

@@ -18,7 +18,7 @@ from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.references import Reference, reference_from_dict
 from hpopt_lib.references.linear import LINEAR
 from hpopt_lib.scaling import FeatureScaler
-from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS, SplitArrays
+from hpopt_lib.store.arrays import SplitArrays
 from hpopt_lib.store.writer import FORMAT, READABLE
 
 HEADER_KEYS = {
@@ -103,14 +103,22 @@ class Store:
                 f"{self.path}: a folder, not a feature store",
                 remedy="give the .lmdb file that hpopt preprocess wrote",
             )
+        self._closed = False
+        self._environment: _Environment | None = None
+        self._identity = self._map()
+        self.header = self._read_header()
+
+    def _map(self) -> tuple[int, int]:
+        """Map the file; which file it is."""
         try:
-            self._environment: _Environment | None = _Environment.of(self.path)
-        except lmdb.Error as error:
+            status = self.path.stat()
+            self._environment = _Environment.of(self.path)
+        except (OSError, lmdb.Error) as error:
             raise HpoptError(
                 f"{self.path}: not a readable LMDB file ({error})",
                 remedy="make the store again with hpopt preprocess",
             ) from error
-        self.header = self._read_header()
+        return status.st_dev, status.st_ino
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -135,12 +143,27 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file; it is unmapped when the last array that uses it is gone."""
+        self._closed, self._environment = True, None
+
+    def release(self) -> None:
+        """Let go of the file until it is read again: pages that were read count as memory of the process.
+
+        Raises
+        ------
+        HpoptError
+            From the next reading, when the file was replaced in between.
+        """
         self._environment = None
 
     def _get(self, key: str) -> memoryview | None:
-        if self._environment is None:
+        if self._closed:
             raise HpoptError(f"{self.path}: the store is closed", remedy="open it again")
-        assert self._environment.txn is not None
+        if self._environment is None and self._map() != self._identity:
+            self.close()
+            raise HpoptError(
+                f"{self.path}: the store was replaced while it was in use", remedy="start the command again"
+            )
+        assert self._environment is not None and self._environment.txn is not None
         try:
             return self._environment.txn.get(key.encode())
         except lmdb.Error as error:
@@ -261,8 +284,4 @@ class Store:
 
     def read(self, split: str) -> SplitArrays:
         """A whole split in memory."""
-        shards = list(self.shards(split))
-        joined = {
-            name: np.concatenate([getattr(s, name) for s in shards]) for name in (*FRAME_FIELDS, *ATOM_FIELDS)
-        }
-        return SplitArrays(**joined, info=[entry for s in shards for entry in s.info])
+        return SplitArrays.joined(list(self.shards(split)))

@@ -28,8 +28,8 @@ class TrainingBackend:
     training : callable or None
         Makes a training from a data set, settings, ``seed`` and ``device``, with the methods of
         `hpopt_lib.potential.training.Training`; None means that class itself.
-    read : callable
-        Reads a split of a store with the features that the potentials take.
+    read : callable or None
+        Reads a whole split with the features that the potentials take; None for those of the store.
     dataset : callable
         Gives a data set, its store and the name of the validation split the same features.
     load : callable
@@ -38,17 +38,20 @@ class TrainingBackend:
         Raises when a search space holds what the backend does not have.
     forces : bool
         Whether forces can be evaluated on the frames of a store.
+    streams : bool
+        Whether it can train on frames that do not fit into memory.
     space : Path or None
         Search space that is used when none is named; None for the package's default.
     """
 
     name: str
     training: Callable[..., Any] | None
-    read: Callable[[Store, str], SplitArrays]
+    read: Callable[[Store, str], SplitArrays] | None
     dataset: Callable[[Dataset, Store, str], Dataset]
     load: Callable[[Path], Any]
     check_space: Callable[[SearchSpace], None]
     forces: bool = True
+    streams: bool = True
     space: Path | None = None
 
 
@@ -62,12 +65,11 @@ def training_backend(name: str) -> TrainingBackend:
     """
     if name == DEFAULT:
         from hpopt_lib.potential.model import Potential
-        from hpopt_lib.store import Store
 
         return TrainingBackend(
             name,
             training=None,
-            read=Store.read,
+            read=None,
             dataset=lambda data, store, validation: data,
             load=Potential.load,
             check_space=lambda space: None,
@@ -86,6 +88,7 @@ def training_backend(name: str) -> TrainingBackend:
             load=AmptorchPotential.load,
             check_space=recipe.check_space,
             forces=False,
+            streams=False,
             space=recipe.DEFAULT_SPACE,
         )
     raise HpoptError(f"--backend: {name!r} is unknown", remedy=f"use {' or '.join(BACKENDS)}")

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.potential.forces import check_forces
-from hpopt_lib.potential.network import feature_columns
+from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import Dataset
+from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
 from hpopt_lib.tuning.space import SearchSpace, parse_space
+from hpopt_lib.tuning.store_checks import check_columns, check_memory, check_space_of_forces
 
 if TYPE_CHECKING:
     import optuna
@@ -55,6 +55,9 @@ class StudyConfig:
         Name of the objective, with its unit.
     backend : str
         What trains, see `hpopt_lib.tuning.backends`.
+    memory_mb : float or None
+        Most memory that the frames of a training take, see `hpopt_lib.potential.streaming.load_dataset`.
+        It may change while the study goes on, as the store's place may: only the order of batches differs.
     """
 
     store: str
@@ -68,6 +71,7 @@ class StudyConfig:
     n_train: int | None = None
     metric: str = METRIC
     backend: str = DEFAULT
+    memory_mb: float | None = None
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -78,37 +82,31 @@ class StudyConfig:
         searched = self.search_space().largest("epochs")
         return TrainSettings().epochs if searched is None else searched
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Dataset | StreamingDataset:
         """The data of the study's trainings.
 
         Raises
         ------
         HpoptError
-            When the store does not fit the study: its splits, frames or feature columns.
+            When the store does not fit the study, see `hpopt_lib.tuning.store_checks`; or when the bound on
+            memory is too small.
         """
-        store, backend, space = Store.open(self.store), training_backend(self.backend), self.search_space()
-        data = Dataset.from_store(store, validation=self.validation, n_train=self.n_train, seed=self.seed)
+        backend, space = training_backend(self.backend), self.search_space()
         backend.check_space(space)
-        for name in ("max_order", "num_sigmas"):
-            if (largest := space.largest(name)) is not None:
-                try:
-                    feature_columns(data.gmp, TrainSettings.from_dict({name: largest}))
-                except HpoptError as error:
-                    raise HpoptError(
-                        f"search space: {error.problem}",
-                        remedy=f"lower it in the space file or pass --set {name}=VALUE",
-                    ) from error
-        if space.largest("force_weight"):
-            try:
-                check_forces(data.train, data.validation)
-            except HpoptError as error:
-                raise HpoptError(f"{self.store}: {error.problem}", remedy=error.remedy) from error
-            if space.allows("normalization", "batch"):
-                raise HpoptError(
-                    "search space: force_weight does not go with normalization batch",
-                    remedy="pass --set normalization=layer (or none), or take batch out of the space file",
-                )
-        return backend.dataset(data, store, self.validation)
+        with Store.open(self.store) as store:
+            check_columns(store, space)
+            check_memory(self, store, space, backend)
+            data = load_dataset(
+                store,
+                validation=self.validation,
+                n_train=self.n_train,
+                seed=self.seed,
+                memory_mb=self.memory_mb,
+            )
+            if isinstance(data, StreamingDataset):
+                return data
+            check_space_of_forces(data, space, where=self.store)
+            return backend.dataset(data, store, self.validation)
 
 
 def study_config(study: optuna.Study) -> StudyConfig:
@@ -182,7 +180,7 @@ def _check_same(study: optuna.Study, config: StudyConfig, fingerprint: str) -> N
     differences = [
         f"{key} ({earlier[key]!r}, now {new!r})" if key != "space" else "space (another text)"
         for key, new in json.loads(json.dumps(asdict(config))).items()
-        if key != "store" and earlier[key] != new
+        if key not in ("store", "memory_mb") and earlier[key] != new
     ]
     if study.user_attrs.get(FINGERPRINT) != fingerprint:
         differences.append(f"store (other data than {earlier['store']} held)")
@@ -191,8 +189,10 @@ def _check_same(study: optuna.Study, config: StudyConfig, fingerprint: str) -> N
             f"study {study.study_name!r}: exists with other settings: {', '.join(differences)}",
             remedy="choose another --study name, or repeat the settings it was made with",
         )
-    if earlier["store"] != config.store:
-        study.set_user_attr(CONFIG, asdict(config))
+    # a call without a bound does not lift it: the data may not fit
+    now = replace(config, memory_mb=config.memory_mb or earlier["memory_mb"])
+    if earlier != asdict(now):
+        study.set_user_attr(CONFIG, asdict(now))
 
 
 def join_study(

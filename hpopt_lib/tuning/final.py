@@ -87,8 +87,10 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         earlier = {**done, "settings": {**TrainSettings().to_dict(), **done.get("settings", {})}}
         if all(earlier.get(key) == value for key, value in identity.items()):
             return done
-    store, data, backend = Store.open(config.store), config.dataset(), training_backend(config.backend)
-    splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
+    data, backend = config.dataset(), training_backend(config.backend)
+    with Store.open(config.store) as store:
+        splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
+        reference = describe_reference(store)
     runs = []
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
@@ -104,14 +106,15 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
                 "history": result.history,
             }
         )
-        for split, metrics in evaluate(
-            result.potential, store, read=backend.read, forces=backend.forces
-        ).items():
+        # open only now: what is mapped during a training counts as memory
+        with Store.open(config.store) as store:
+            scores = evaluate(result.potential, store, read=backend.read, forces=backend.forces)
+        for split, metrics in scores.items():
             splits[split].append(metrics)
     record = {
         **identity,
         "metric": HEADLINE,
-        "reference": describe_reference(store),
+        "reference": reference,
         "runs": runs,
         "splits": splits,
         "summary": {split: summarise(metrics) for split, metrics in splits.items()},

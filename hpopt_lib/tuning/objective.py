@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.metrics import energy_metrics, skill
+from hpopt_lib.metrics import skill
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
-from hpopt_lib.potential.evaluation import baseline_energies
-from hpopt_lib.potential.forces import FORCE_ERROR, force_scores, predict_forces
+from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, Dataset, Training, TrainResult
+from hpopt_lib.potential.streaming import StreamingDataset
+from hpopt_lib.potential.training import OBJECTIVE, Training, TrainResult
 from hpopt_lib.progress import say
 from hpopt_lib.tuning.attributes import describe, should_prune
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
@@ -46,7 +47,7 @@ class Objective:
 
     Attributes
     ----------
-    data : Dataset
+    data : Dataset or StreamingDataset
     space : SearchSpace
     seed : int
         Of the study; the seed of a training depends on it, the number of the trial's first
@@ -66,7 +67,7 @@ class Objective:
         Called with the trial and the history of its last training before its result is told.
     """
 
-    data: Dataset
+    data: Dataset | StreamingDataset
     space: SearchSpace
     seed: int
     repeats: int = 1
@@ -213,7 +214,7 @@ class _Attempt:
             say(f"trial {self.trial.number}: its learning curve could not be stored: {error}")
 
 
-def validation_scores(potential: Potential, data: Dataset) -> dict[str, float]:
+def validation_scores(potential: Potential, data: Dataset | StreamingDataset) -> dict[str, float]:
     """Errors of a potential on the validation split in two units, and its skill over both baselines.
 
     Returns
@@ -223,16 +224,11 @@ def validation_scores(potential: Potential, data: Dataset) -> dict[str, float]:
         is missing where the baseline has no error. After a training on forces also
         ``force_mae_mev_per_angstrom``.
     """
-    split = data.validation
-    predicted = potential.predict(split)
-    metrics = energy_metrics(split.energy, predicted, split.n_atoms)
-    scores = {name: metrics[name] for name in (OBJECTIVE, "energy_mae_ev")}
-    for name, energies in baseline_energies(data.train, data.reference, split).items():
-        if (error := energy_metrics(split.energy, energies, split.n_atoms)[OBJECTIVE]) > 0:
-            scores[f"skill_over_{name}"] = skill(metrics[OBJECTIVE], error)
-    if potential.settings.force_weight > 0:
-        errors = force_scores(split, predicted, predict_forces(potential, split))
-        scores[FORCE_ERROR] = errors[FORCE_ERROR]
+    errors = data.validation_errors(potential)
+    scores = {name: errors[name] for name in (OBJECTIVE, "energy_mae_ev", FORCE_ERROR) if name in errors}
+    for name in ("median", "linear"):
+        if (error := errors[f"{name}_{OBJECTIVE}"]) > 0:
+            scores[f"skill_over_{name}"] = skill(errors[OBJECTIVE], error)
     return scores
 
 

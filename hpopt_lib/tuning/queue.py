@@ -35,6 +35,8 @@ class TrialQueue:
         Number of the worker.
     device : str
         What it trains on.
+    memory_mb : float, optional
+        Bound of its memory for frames.
 
     Attributes
     ----------
@@ -45,10 +47,16 @@ class TrialQueue:
     """
 
     def __init__(
-        self, study: optuna.Study, janitor: Janitor, trials: int | None, worker: int, device: str
+        self,
+        study: optuna.Study,
+        janitor: Janitor,
+        trials: int | None,
+        worker: int,
+        device: str,
+        memory_mb: float | None = None,
     ) -> None:
         self.study, self.janitor, self.trials = study, janitor, trials
-        self.worker, self.device = worker, device
+        self.worker, self.device, self.memory_mb = worker, device, memory_mb
         self.earlier = len(study.get_trials(deepcopy=False))
         self.duplicates = 0
         self.last_wanted = self.wanted()
@@ -89,6 +97,8 @@ class TrialQueue:
                 backend.record_heartbeat(trial_id)
             # who runs it, where and with what
             values = {WORKER: self.worker, **origin(), "device": self.device}
+            if self.memory_mb is not None:  # the order of the batches depends on it
+                values["memory_mb"] = self.memory_mb
             set_user_attrs(storage, trial_id, values)
         return trial_id
 

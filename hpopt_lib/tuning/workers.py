@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ class WorkerOptions:
         A copy of the study's store, on the disk of the node for example.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    memory_mb : float or None
+        Most memory that the frames take in this process; that of the study when None.
     on_result : callable or None
         See `hpopt_lib.tuning.objective.Objective`; a function of a module, since it goes to other processes.
     """
@@ -43,6 +45,7 @@ class WorkerOptions:
     trials: int | None = None
     store: str | None = None
     device: str = "cpu"
+    memory_mb: float | None = None
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
 
@@ -75,7 +78,9 @@ class Worker:
         self.device = resolve_device(options.device)
         storage = open_storage(address)
         self.study, config = join_study(name, storage, worker=0, store=options.store)
-        data = config.dataset()
+        if options.memory_mb is not None:
+            config = replace(config, memory_mb=options.memory_mb)
+        data, memory_mb = config.dataset(), config.memory_mb
         self.janitor = Janitor(self.study)
         with self.janitor.gate():
             self.number = int(self.study.user_attrs.get(WORKERS, 0))
@@ -96,7 +101,7 @@ class Worker:
             training=training_backend(config.backend).training,
             on_result=options.on_result,
         )
-        self.queue = TrialQueue(self.study, self.janitor, options.trials, self.number, self.device)
+        self.queue = TrialQueue(self.study, self.janitor, options.trials, self.number, self.device, memory_mb)
 
     def _checkpoint(self, root: int) -> Path:
         assert self.janitor.files is not None

@@ -56,7 +56,9 @@ def test_a_study_from_command_to_report(amptorch: Path, store_path: Path) -> Non
     Path("space.toml").write_text(SPACE, encoding="utf-8")
     fixed = [f"--set={name}={value}" for name, value in FIXED.items()]
     command = ["tune", str(store_path), "--study", "s", "--space", "space.toml", *fixed]
-    table = hpopt(*command, "--backend", "amptorch", "--trials", "4", "--final-seeds", "2")
+    table = hpopt(
+        *command, "--backend", "amptorch", "--trials", "4", "--final-seeds", "2", "--memory", "1000"
+    )
     assert "2 seeds" in table and "val" in table and "ood" in table
     study = load_study("s", None)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
@@ -75,6 +77,9 @@ def test_a_study_from_command_to_report(amptorch: Path, store_path: Path) -> Non
     # the same study cannot go on with another backend
     done = CliRunner().invoke(main, [*command, "--trials", "5"])
     assert done.exit_code == 1 and "backend ('amptorch', now 'hpopt')" in done.output
+    done = CliRunner().invoke(main, [*command, "--backend", "amptorch", "--trials", "5", "--memory", "0.01"])
+    assert done.exit_code == 1
+    assert "--memory: the backend amptorch needs all frames in memory" in done.output
 
 
 def test_the_pruner_looks_at_the_validation_error(amptorch: Path, store_path: Path) -> None:
