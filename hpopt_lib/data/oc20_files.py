@@ -50,7 +50,7 @@ def write_downloads(
 ) -> list[Path]:
     """Write the five archives of a small OC20 S2EF, and a catalogue for ``hpopt data fetch`` that names them.
 
-    The archives have the names, folders and text formats of OC20 [1]_: ``s2ef_val_id.tar`` holds
+    The archives have the names, folders and text formats of OC20: ``s2ef_val_id.tar`` holds
     ``s2ef_val_id/s2ef_val_id/0.extxyz.xz`` and ``0.txt.xz``; neighbouring frames are of different systems.
     The catalogue has the names of the packaged one, so that a command for the stand-in differs from that for
     OC20 in ``--catalogue`` and ``--from`` only.
@@ -77,7 +77,7 @@ def write_downloads(
 
     References
     ----------
-    .. [1] L. Chanussot et al., ACS Catal. 11, 6059 (2021); ``README`` files of the archives.
+    L. Chanussot et al., ACS Catal. 11, 6059 (2021); ``README`` files of the archives.
     """
     if frames_per_file < 1:
         raise HpoptError(f"frames per file: {frames_per_file} is too few", remedy="use at least 1")

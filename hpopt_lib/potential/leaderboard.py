@@ -70,7 +70,7 @@ class ScoreSums:
 def leaderboard(store: str | Path, submissions: Sequence[str | Path]) -> dict[str, Any]:
     """Score prediction files against the labels of a store.
 
-    Metrics are those of the Open Catalyst paper [1]_: mean absolute error (MAE) of energies; MAE of force
+    Metrics are those of the Open Catalyst paper: mean absolute error (MAE) of energies; MAE of force
     components on free atoms; cosine between forces, averaged over free atoms; and EFwT, the share of frames
     with an energy error below 0.02 eV whose force components are all within 0.03 eV/Å. Energies are
     adsorption energies. The average is that of the four splits. Frames are matched by their ids; those of
@@ -98,8 +98,8 @@ def leaderboard(store: str | Path, submissions: Sequence[str | Path]) -> dict[st
 
     References
     ----------
-    .. [1] L. Chanussot et al., ACS Catal. 11, 6059 (2021), section on metrics; ``Evaluator`` in
-       FAIR-Chem/fairchem, version 1.
+    L. Chanussot et al., ACS Catal. 11, 6059 (2021), section on metrics; ``Evaluator`` in
+    FAIR-Chem/fairchem, version 1.
     """
     if not submissions:
         raise HpoptError("leaderboard: no prediction file", remedy="write one with hpopt predict")

@@ -44,7 +44,7 @@ def evaluation_splits(store: Store) -> dict[str, str]:
 
 
 def evaluation_id(info: Mapping[str, Any], *, where: str) -> str:
-    """Name of a frame in the evaluation: number of its system and number of the frame, ``SID_FID`` [1]_.
+    """Name of a frame in the evaluation: number of its system and number of the frame, ``SID_FID``.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def evaluation_id(info: Mapping[str, Any], *, where: str) -> str:
 
     References
     ----------
-    .. [1] ``scripts/preprocess_ef.py`` and ``predict`` of the trainers in FAIR-Chem/fairchem, version 1.
+    ``scripts/preprocess_ef.py`` and ``predict`` of the trainers in FAIR-Chem/fairchem, version 1.
     """
     numbers = []
     for key, pattern, example in (("system_id", _SYSTEM, "random123456"), ("frame", _FRAME, "12")):
@@ -86,7 +86,7 @@ def adsorption_offset(
 ) -> np.ndarray:
     """What is subtracted from energies of a store in eV to give adsorption energies, shape (n_frames,).
 
-    The evaluation takes adsorption energies, as in the Open Catalyst paper [1]_. A store of raw energies
+    The evaluation takes adsorption energies, as in the Open Catalyst paper. A store of raw energies
     knows them when its frames have a ``reference_energy``. `first` is the number of the first frame in
     messages, which begin with `where`.
 
@@ -97,7 +97,7 @@ def adsorption_offset(
 
     References
     ----------
-    .. [1] L. Chanussot et al., ACS Catal. 11, 6059 (2021).
+    L. Chanussot et al., ACS Catal. 11, 6059 (2021).
     """
     remedy = "preprocess again with --energy adsorption, from files with reference energies"
     kind = store.header.get("energy_kind")

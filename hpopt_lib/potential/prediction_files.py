@@ -85,9 +85,9 @@ def write_predictions(
 ) -> dict[str, int]:
     """Predict frames of a store and write them, in memory that is bounded but for ids and energies.
 
-    With `oc20` the file is what the evaluation of OC20's S2EF task takes [1]_: splits ``id``, ``ood_ads``,
+    With `oc20` the file is what the evaluation of OC20's S2EF task takes: splits ``id``, ``ood_ads``,
     ``ood_cat``, ``ood_both``; ids ``SID_FID``; adsorption energies in eV; forces in eV/Å of the free atoms,
-    or with `all_atoms` of all, as a later page of the leaderboard shows [2]_. Numbers are float32: the
+    or with `all_atoms` of all, as a later page of the leaderboard shows. Numbers are float32: the
     project's own trainer writes float16 by default, which rounds an energy of 5 eV to 0.004 eV, and float32
     on demand. Without `oc20` energies are of the kind and in the unit of the files that were preprocessed
     (float64), and forces are those of all atoms (float32).
@@ -117,8 +117,8 @@ def write_predictions(
 
     References
     ----------
-    .. [1] FAIR-Chem/fairchem, version 1: ``predict`` of the trainers and ``make_submission_file.py``.
-    .. [2] FAIR-Chem/fairchem, version 2: OC20 Leaderboard in the documentation.
+    FAIR-Chem/fairchem, version 1: ``predict`` of the trainers and ``make_submission_file.py``.
+    FAIR-Chem/fairchem, version 2: OC20 Leaderboard in the documentation.
     """
     counts = {}
     with atomic_path(path, overwrite=overwrite) as temporary, Store.open(store) as opened:
