@@ -148,7 +148,7 @@ class Training:
         per_atom, spread = residuals(data)
         # the caller's random numbers are left alone; this training has a stream of its own
         with self._own_random_numbers(start=seed):
-            self.potential = new_potential(data, settings, spread).to(self.device)
+            self.potential = self._new_potential(spread).to(self.device)
         self._inputs = self.potential.inputs(data.train.features)
         self._validation = self.potential.prepare(data.validation)
         self._targets = torch.from_numpy(per_atom / spread).to(self.device, data.dtype)
@@ -169,6 +169,9 @@ class Training:
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._best_weights = copy.deepcopy(self.potential.network.state_dict())
+
+    def _new_potential(self, spread_ev_per_atom: float) -> Potential:
+        return new_potential(self.data, self.settings, spread_ev_per_atom)
 
     _torch_state: torch.Tensor
     _cuda_state: torch.Tensor
