@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
+from hpopt_lib.experiments.agreement import check_agreement
 from hpopt_lib.experiments.descriptor_comparison import GMP, SIDES, Choice, Comparison
 from hpopt_lib.experiments.training_trends import run_grid, run_sizes
 from hpopt_lib.experiments.unseen_element import Setup, run_unseen
@@ -174,6 +177,56 @@ def unseen(
     tick = _counter("claim c", (1 + len(numbers)) * len(seeds))
     found = run_unseen(store, UNSEEN, elements=list(numbers), seeds=seeds, on_training=tick)
     return {numbers[z]: rows for z, rows in found.items()}
+
+
+#: What depends on the machine, or is not a result by seed.
+_NOT_COMPARED = ("train_cpu_s", "features_ms", "network_ms", "long", "search", "baselines", "choice")
+
+
+def errors_by_name(results: Mapping[str, Any], before: str = "") -> dict[str, list[float]]:
+    """All errors of nested results under one name each, one value for each seed."""
+    found: dict[str, list[float]] = {}
+    for name, value in results.items():
+        if name in _NOT_COMPARED:
+            continue
+        if isinstance(value, Mapping):
+            found |= errors_by_name(value, f"{before}{name}: ")
+        elif isinstance(value, list):
+            found[before + name] = [float(one) for one in value]
+    return found
+
+
+def check_rerun(recorded: Mapping[str, Any], reduced: Mapping[str, Any], *, where: str) -> int:
+    """Make sure that trainings with other seeds do not contradict the record.
+
+    Intervals of the means at 99 % must overlap. On either side each is at least three standard deviations
+    over the recorded seeds wide, or a twentieth of the mean: two seeds have no interval to speak of.
+
+    Parameters
+    ----------
+    recorded, reduced : mapping
+        Results by part, such as ``a:ethanol-like``; the second may hold fewer.
+    where : str
+        Name of the record, for the message.
+
+    Returns
+    -------
+    int
+        Number of errors that agree.
+
+    Raises
+    ------
+    HpoptError
+        For the first that does not.
+    """
+    known, agreed = errors_by_name(recorded), 0
+    for name, values in errors_by_name(reduced).items():
+        spread = np.array(known.get(name, values))
+        tolerance = max(
+            3 * float(spread.std(ddof=1)) if len(spread) > 1 else 0.0, 0.05 * float(spread.mean())
+        )
+        agreed += check_agreement(known, {name: values}, tolerance=tolerance, where=where)
+    return agreed
 
 
 def _counter(desc: str, total: int) -> Callable[[], None]:
