@@ -13,12 +13,11 @@ from hpopt_lib.data.split_files import make_split_file
 from hpopt_lib.data.split_request import SplitRequest
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.settings import GMPSettings
-from hpopt_lib.inputs import Input, ReadOptions
 from hpopt_lib.potential.dataset import Dataset
 from hpopt_lib.potential.evaluation import evaluate
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import train
-from hpopt_lib.preprocess import preprocess
+from hpopt_lib.preprocess import Input, ReadOptions, preprocess
 from hpopt_lib.split_inputs import split_inputs, split_record
 from hpopt_lib.store import Store
 
