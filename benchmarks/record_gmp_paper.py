@@ -92,12 +92,9 @@ def main() -> None:
         run_part(options.part, options.work)
         return
     done = {name: run_part(name, options.work) for name in parts()}
-    commits = {found["commit"] for found in done.values()}
-    if len(commits) > 1:
-        sys.exit(f"parts of different commits ({', '.join(sorted(commits))}): empty {options.work}")
     origin = {
         "command": f"python {shlex.join(sys.argv)}",
-        "commit": commits.pop(),
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
         "hardware": machine(),
         "versions": {name: version(name) for name in ("hpopt_lib", "torch", "numpy", "dscribe", "numba")},
@@ -105,6 +102,7 @@ def main() -> None:
         "cpu_s": round(sum(found["cpu_s"] for found in done.values()), 1),
     }
     settings = {
+        "commits": {name: found["commit"] for name, found in done.items()},
         "seeds": SEEDS,
         "network": asdict(paper.NETWORK),
         "epochs": {**paper.EPOCHS, "a, long": paper.LONG},

@@ -31,11 +31,11 @@ from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.training import TrainingDivergedError, TrainResult, train
 from hpopt_lib.store import SplitArrays, Store
 
-#: Stored widths in Å; the sets of 36 features below are columns of these.
-GMP = GMPSettings(sigmas=tuple(float(s) for s in np.geomspace(0.2, 2.7, 18).round(3)), max_order=3)
+#: Stored widths in Å and orders; the sets of 36 features below are columns of these.
+GMP = GMPSettings(sigmas=tuple(float(s) for s in np.geomspace(0.2, 2.7, 18).round(3)), max_order=8)
 #: Sets of 36 GMP features: widths and highest order.
-GMP_CANDIDATES = {"9 widths, order 3": (9, 3), "12 widths, order 2": (12, 2), "18 widths, order 1": (18, 1)}
-RATES = (3e-3, 1e-2, 3e-2)
+GMP_CANDIDATES = {"9 widths, order 3": (9, 3), "6 widths, order 5": (6, 5), "4 widths, order 8": (4, 8)}
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 #: The two sides, and between them GMP features with a network for each element, which tells whether the
 #: features or the networks make a difference.
 SIDES = ("gmp", "symmetry", "gmp elements")

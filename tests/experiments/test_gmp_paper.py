@@ -93,12 +93,12 @@ def test_both_sides_choose_among_as_many_candidates_with_as_many_features(ethano
     needs("dscribe")
     comparison = Comparison(ethanol, validation="val", tests=["test"], base=QUICK)
     choices = {side: list(comparison.choices(side)) for side in SIDES}
-    assert {len(found) for found in choices.values()} == {9}
+    assert {len(found) for found in choices.values()} == {12}
     assert {comparison.num_features(one) for found in choices.values() for one in found} == {36}
     found = comparison.run(choices["symmetry"][0], 0)
     assert found["test"] > 0 and set(found) == {"test", "train_cpu_s"}
     best, errors = comparison.search("gmp")
-    assert errors[f"{best.features}; lr {best.lr:g}"] == min(errors.values()) and len(errors) == 9
+    assert errors[f"{best.features}; lr {best.lr:g}"] == min(errors.values()) and len(errors) == 12
 
 
 def test_element_networks_sum_the_energies_of_each_elements_own_network():
