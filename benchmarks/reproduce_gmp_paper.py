@@ -1,7 +1,7 @@
 """Train as the GMP paper did on QM9 or OC20, as near as this package comes.
 
-    hpopt data fetch qm9 --out qm9
-    python benchmarks/reproduce_gmp_paper.py qm9 qm9/dsgdb9nsd.xyz.tar.bz2 --work work --device cuda
+    hpopt data fetch qm9
+    python benchmarks/reproduce_gmp_paper.py qm9 data/qm9/dsgdb9nsd.xyz.tar.bz2 --work work --device cuda
     python benchmarks/reproduce_gmp_paper.py oc20 train_200K --validation val_id.a val_id.b --work work
 
 Featurises (it goes on where it was stopped), then trains with each number of training frames and each seed,

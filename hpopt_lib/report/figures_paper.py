@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hpopt_lib.report.figures_teaching import MARKERS, canvas
-from hpopt_lib.report.style import BLACK, PALETTE, legend_above, styled
+from hpopt_lib.report.style import BLACK, PALETTE, legend_above, plain_numbers, styled
 
 
 @styled
@@ -52,5 +52,7 @@ def plot_groups_of_sides(
     axis.set(ylabel=ylabel, yscale="log" if log else "linear")
     if not log:
         axis.set_ylim(bottom=0)
-    legend_above(axis)
+    if log:
+        plain_numbers(axis.yaxis)
+    legend_above(axis, columns=2)
     return figure
