@@ -51,14 +51,17 @@ def _sets(results: Mapping[str, Any], letter: str) -> dict[str, Mapping[str, Any
 
 
 def error_differences(
-    sets: Mapping[str, Mapping[str, Any]], epochs: Mapping[str, int], other: str = "symmetry"
+    sets: Mapping[str, Mapping[str, Any]],
+    epochs: Mapping[str, int],
+    other: str = "symmetry",
+    first: str = "gmp",
 ) -> dict[str, Difference]:
-    """GMP with one network minus another side: test errors in meV/atom, by set and epochs."""
+    """One side minus another: test errors in meV/atom, by set and epochs."""
     found = {}
     for name, one in sets.items():
         split = first_test(one)
         for label, length in ((epochs["a"], ()), (epochs["a, long"], ("long",))):
-            sides = [one[side]["long"] if length else one[side] for side in ("gmp", other)]
+            sides = [one[side]["long"] if length else one[side] for side in (first, other)]
             if all(split in side for side in sides):
                 found[f"{name}, {label} epochs"] = paired_difference(sides[0][split], sides[1][split])
     return found
@@ -78,6 +81,7 @@ def prediction_ms(one: Mapping[str, Any], side: str) -> np.ndarray:
 def _comparison(sets: Mapping[str, Mapping[str, Any]], epochs: Mapping[str, int]) -> list[Row]:
     errors = error_differences(sets, epochs)
     networks = error_differences(sets, epochs, "gmp elements")
+    features = error_differences(sets, epochs, first="gmp elements")
     training = {
         name: paired_difference(training_seconds(one, "gmp"), training_seconds(one, "symmetry"))
         for name, one in sets.items()
@@ -93,6 +97,13 @@ def _comparison(sets: Mapping[str, Mapping[str, Any]], epochs: Mapping[str, int]
             "as many features",
             decide(list(errors.values())),
             listed(errors, UNIT),
+        ),
+        row(
+            "gmp-features-beat-symmetry-functions",
+            "a, in part: GMP features have a smaller error than symmetry functions, both with element "
+            "networks",
+            decide(list(features.values())),
+            listed(features, UNIT),
         ),
         row(
             "one-network-is-enough",
