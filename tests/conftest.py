@@ -75,6 +75,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "slurm": _programs("sbatch", "slurmctld", "slurmd", "munged"),
     "tblite": _module("tblite"),
     "pyscf": _module("pyscf"),
+    "dscribe": _module("dscribe"),
     "shared": _shared,
     "amptorch": _amptorch,
 }

@@ -151,7 +151,7 @@ class Training:
         # the caller's random numbers are left alone; this training has a stream of its own
         self._random = RandomStream(seed, self.device)
         with self._random.drawn():
-            self.potential = new_potential(data, settings, data.residual_spread_ev_per_atom()).to(self.device)
+            self.potential = self._new_potential(data.residual_spread_ev_per_atom()).to(self.device)
         self._batches = data.batches(self.potential)
         self._loss = make_loss(settings)
         self._forces = self._force_term(matrix_mb) if settings.force_weight > 0 else None
@@ -164,6 +164,9 @@ class Training:
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._best_weights = copy.deepcopy(self.potential.network.state_dict())
+
+    def _new_potential(self, spread_ev_per_atom: float) -> Potential:
+        return new_potential(self.data, self.settings, spread_ev_per_atom)
 
     def _force_term(self, matrix_mb: float | None) -> ForceTerm:
         data = self.data
