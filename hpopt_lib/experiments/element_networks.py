@@ -122,8 +122,8 @@ class ElementPotential(Potential):
         self.residual_spread_ev_per_atom = spread_ev_per_atom
         self.columns = np.arange(1 + n_features)
 
-    def inputs(self, features: np.ndarray) -> torch.Tensor:
-        """Atomic numbers and standardised features.
+    def inputs(self, features: np.ndarray, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Atomic numbers and standardised features, into `out` when given.
 
         Raises
         ------
@@ -140,7 +140,8 @@ class ElementPotential(Potential):
         for z, scaler in self.scalers.items():
             atoms = numbers == z
             scaled[atoms, 1:] = scaler(features[atoms, 1:])
-        return torch.from_numpy(scaled).to(self.device, self.dtype)
+        found = torch.from_numpy(scaled).to(self.device, self.dtype)
+        return found if out is None else out.copy_(found)
 
     def save(self, *args: object, **options: object) -> Path:
         """Refused: the file format is that of a single network."""
