@@ -2,8 +2,8 @@
 
     python benchmarks/record_split_choice.py [--configs N] [--processes N] [--out FILE]
 
-Trains random settings on ten divisions by each of three rules (by frame, by system, by alloy) of every 4th frame of
-the embedded oc20-like set.
+Trains random settings on ten divisions by each of three rules (by frame, by system, by alloy) of every 4th
+frame of the embedded oc20-like set.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ import numpy as np
 from hpopt_lib.experiments.split_divisions import Division, halves
 from hpopt_lib.potential.batched_training import BatchedTraining, Member
 from hpopt_lib.potential.dataset import Dataset
-from hpopt_lib.references import LinearReference, composition, median_baseline
+from hpopt_lib.potential.evaluation import baseline_energies
+from hpopt_lib.references import LinearReference, composition
 from hpopt_lib.scaling import FeatureScaler
-from hpopt_lib.store import Store, SplitArrays
+from hpopt_lib.store import SplitArrays, Store
 from hpopt_lib.store.arrays import ATOM_FIELDS, FRAME_FIELDS
 
 #: Of the four validation splits every second frame is watched, a half of the systems to select on and a half
@@ -40,10 +41,7 @@ class WatchedData:
     def baselines(self) -> dict[str, dict[str, float]]:
         """Errors in meV/atom of the median and of the per-element linear fit on each part."""
         train, watched = self.data.train, self.data.validation
-        guesses = {
-            "median": median_baseline(train.energy, train.n_atoms, watched.n_atoms),
-            "linear": self.data.reference.energy(composition(watched.numbers, watched.n_atoms)),
-        }
+        guesses = baseline_energies(train, self.data.reference, watched)
         found = {name: _errors(watched, guess[None])[0] for name, guess in guesses.items()}
         return {
             part: {name: float(errors[rows].mean()) for name, errors in found.items()}

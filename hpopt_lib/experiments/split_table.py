@@ -32,8 +32,8 @@ class SplitTable:
     splits : list of str
         Validation splits of the store.
     errors : dict of str to numpy.ndarray of float16, shape (n_divisions, n_configs)
-        Energy MAE in meV/atom under ``RULE/CRITERION/PART``: the division's rule, what the best epoch was best
-        by, and what the error is of. NaN if diverged.
+        Energy MAE in meV/atom under ``RULE/CRITERION/PART``: the division's rule, what the best epoch was
+        best by, and what the error is of. NaN if diverged.
     microseconds_per_atom : numpy.ndarray, shape (n_configs,)
         Of the network alone, on one thread.
     baselines : dict of str to dict of str to list of float
