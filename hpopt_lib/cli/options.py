@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpopt_lib.errors import HpoptError
+
 if TYPE_CHECKING:
     from hpopt_lib.tuning.config import StudyConfig
 
@@ -40,6 +42,19 @@ _STUDY_OPTIONS = (
     ),
     click.option("--validation", help="Split to minimise the error of.  [default: the store's second]"),
     click.option(
+        "--select",
+        default="one",
+        show_default=True,
+        help="What to minimise: the error on one split, or the mean or the worst-domain error over several, "
+        "after every epoch.",
+    ),
+    click.option(
+        "--domains",
+        metavar="SPLIT,SPLIT,...",
+        help="Splits to select on; the first counts as in domain.  [default: all validation splits but those "
+        "named test...; where none is, all but the last of three or more, so that one remains to test on]",
+    ),
+    click.option(
         "--repeats", type=int, default=1, show_default=True, help="Trainings in a trial, with other seeds."
     ),
     click.option("--train-frames", type=int, help="Train on so many frames only."),
@@ -67,16 +82,24 @@ def build_config(
     train_frames: int | None,
     seed: int,
     backend: str = "hpopt",
+    select: str = "one",
+    domains: str | None = None,
 ) -> StudyConfig:
     """The configuration of a study from the values of `study_options`."""
     from hpopt_lib.store import Store
     from hpopt_lib.tuning.backends import training_backend
     from hpopt_lib.tuning.config import StudyConfig, store_path
+    from hpopt_lib.tuning.selection import METRICS, choose_domains
     from hpopt_lib.tuning.space import load_space, parse_assignments
 
     fixed = parse_assignments(assignments)
     with Store.open(store) as opened:
-        validation = validation or (opened.validation_splits() or [""])[0]
+        chosen = choose_domains(opened, select, domains.split(",") if domains else None)
+        if chosen and validation:
+            raise HpoptError(
+                f"--validation: --select {select} has several", remedy="name them with --domains instead"
+            )
+        validation = validation or (chosen or opened.validation_splits() or [""])[0]
     return StudyConfig(
         store=store_path(store),
         space=load_space(space or training_backend(backend).space, fixed=fixed).text,
@@ -88,4 +111,7 @@ def build_config(
         repeats=repeats,
         n_train=train_frames,
         backend=backend,
+        metric=METRICS[select],
+        select=select,
+        domains=chosen,
     )

@@ -213,7 +213,8 @@ class Training:
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
         self.epoch += 1
-        error = _validation_error(self.potential, self._validation, self.data.validation)
+        found = self.validate()
+        error = found[f"validation_{OBJECTIVE}"]
         if not np.isfinite(loss) or not np.isfinite(error):
             raise TrainingDivergedError(
                 f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
@@ -223,7 +224,7 @@ class Training:
             "epoch": float(self.epoch),
             "lr": lr,
             "train_loss": loss,
-            f"validation_{OBJECTIVE}": error,
+            **found,
         }
         if self._forces is not None:
             record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
@@ -233,6 +234,11 @@ class Training:
             self._best_weights = copy.deepcopy(self.potential.network.state_dict())
         self.seconds += time.perf_counter() - start
         return record
+
+    def validate(self) -> dict[str, float]:
+        """``validation_`` + the objective's name: the error on the validation split now, in meV/atom."""
+        error = split_error(self.potential, self._validation, self.data.validation)
+        return {f"validation_{OBJECTIVE}": error}
 
     def _train_epoch(self) -> float:
         network, total = self.potential.network.train(), 0.0
@@ -330,7 +336,8 @@ class Training:
         self._schedule.load_state_dict({**self._schedule.state_dict(), **state["schedule"]})
 
 
-def _validation_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:
+def split_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:
+    """Energy MAE on a split that was prepared for the potential, in meV/atom; NaN when not finite."""
     predicted = potential.predict(prepared)
     if not np.isfinite(predicted).all():
         return float("nan")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
+from hpopt_lib.tuning.selection import ONE, study_training
 from hpopt_lib.tuning.space import SearchSpace, parse_space
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class StudyConfig:
         Name of the objective, with its unit.
     backend : str
         What trains, see `hpopt_lib.tuning.backends`.
+    select : str
+        How the errors on several splits become the objective, see `hpopt_lib.tuning.selection`.
+    domains : list of str
+        These splits, the first is `validation`; empty when there is one only.
     """
 
     store: str
@@ -68,6 +74,8 @@ class StudyConfig:
     n_train: int | None = None
     metric: str = METRIC
     backend: str = DEFAULT
+    select: str = ONE
+    domains: list[str] = field(default_factory=list)
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -77,6 +85,10 @@ class StudyConfig:
         """Largest number of epochs of a trial."""
         searched = self.search_space().largest("epochs")
         return TrainSettings().epochs if searched is None else searched
+
+    def training(self) -> Callable[..., Any] | None:
+        """What trains a trial; None for `hpopt_lib.potential.training.Training` itself."""
+        return study_training(self, training_backend(self.backend).training)
 
     def dataset(self) -> Dataset:
         """The data of the study's trainings.

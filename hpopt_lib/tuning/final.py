@@ -22,6 +22,7 @@ from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.objective import training_seed
+from hpopt_lib.tuning.selection import ONE, selected_on
 
 if TYPE_CHECKING:
     import optuna
@@ -79,21 +80,24 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         "trial": number,
         "tuned_on": config.validation,
         "tuned_error": study.best_value,
+        "select": config.select,
+        "selected_on": selected_on(config),
         "settings": settings.to_dict(),
         "seeds": seeds,
     }
     if done is not None:
         # results of an earlier version do not name the settings that came later
-        earlier = {**done, "settings": {**TrainSettings().to_dict(), **done.get("settings", {})}}
+        earlier = {"select": ONE, "selected_on": [config.validation], **done}
+        earlier["settings"] = {**TrainSettings().to_dict(), **done.get("settings", {})}
         if all(earlier.get(key) == value for key, value in identity.items()):
             return done
     store, data, backend = Store.open(config.store), config.dataset(), training_backend(config.backend)
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
-    runs = []
+    runs, training = [], config.training()
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
         seed = training_seed(config.seed, -1, k)
-        result = train(data, settings, seed=seed, training=backend.training)
+        result = train(data, settings, seed=seed, training=training)
         extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
         result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
         runs.append(

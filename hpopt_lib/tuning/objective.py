@@ -14,6 +14,7 @@ import numpy as np
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics, skill
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
+from hpopt_lib.potential.domains import domain_errors
 from hpopt_lib.potential.evaluation import baseline_energies
 from hpopt_lib.potential.forces import FORCE_ERROR, force_scores, predict_forces
 from hpopt_lib.potential.model import Potential
@@ -201,6 +202,8 @@ class _Attempt:
             # for reading; the objective has all digits
             **{name: round(value, 5) for name, value in scores.items()},
         }
+        if errors := domain_errors(result.history, result.best_epoch):
+            values["domain_errors"] = {name: round(error, 5) for name, error in errors.items()}
         describe(self.trial, values)
         self._show(result.history)
 

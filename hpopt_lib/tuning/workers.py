@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import WORKERS, finished, join_study
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import Janitor, checkpoint_path, root_number
@@ -93,7 +92,7 @@ class Worker:
             stops=stops,
             checkpoint=self._checkpoint if self.janitor.files is not None else None,
             device=self.device,
-            training=training_backend(config.backend).training,
+            training=config.training(),
             on_result=options.on_result,
         )
         self.queue = TrialQueue(self.study, self.janitor, options.trials, self.number, self.device)
