@@ -19,6 +19,7 @@ from hpopt_lib.tuning.ampopt import IMPORTED
 from hpopt_lib.tuning.backends import DEFAULT as BACKEND
 from hpopt_lib.tuning.config import CONFIG, REFERENCE, study_config
 from hpopt_lib.tuning.manage import trial_states
+from hpopt_lib.tuning.pareto import is_pareto
 from hpopt_lib.tuning.selection import ONE
 
 if TYPE_CHECKING:
@@ -266,10 +267,9 @@ def best_trials_table(study: optuna.Study, top: int = 10) -> str:
 
 def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
     """What a study minimises and how: name and value of every setting."""
-    view = objective_view(study)
     rows = [
         {"setting": "study", "value": study.study_name},
-        {"setting": "objective", "value": f"{'minimise' if view.sign > 0 else 'maximise'} {view.label}"},
+        {"setting": "objective", "value": _objective_text(study)},
     ]
     if CONFIG in study.user_attrs:
         config = study_config(study)
@@ -297,11 +297,26 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
     return rows
 
 
+def _objective_text(study: optuna.Study) -> str:
+    if is_pareto(study):
+        from hpopt_lib.report.pareto_tables import objective_labels
+
+        return f"minimise {', '.join(objective_labels(study))}"
+    view = objective_view(study)
+    return f"{'minimise' if view.sign > 0 else 'maximise'} {view.label}"
+
+
 def study_summary(study: optuna.Study, top: int = 10) -> str:
     """Settings, states and best trials of a study as text for the terminal."""
     counts = [f"{n} {'failed' if name == 'fail' else name}" for name, n in trial_states(study).items() if n]
     states = ", ".join(counts) or "none"
     lines = [f"{row['setting']:22} {row['value']}" for row in setting_rows(study)]
-    rows, columns = best_trial_rows(study, top)
-    table = text_table(rows, columns) if len(columns) > 1 else "No trial is complete yet."
+    if is_pareto(study):
+        from hpopt_lib.report.pareto_tables import front_rows
+
+        rows, columns = front_rows(study, top)
+        table = text_table(rows, columns) if rows else "No trial is complete yet."
+    else:
+        rows, columns = best_trial_rows(study, top)
+        table = text_table(rows, columns) if len(columns) > 1 else "No trial is complete yet."
     return "\n".join([*lines, f"{'trials':22} {states}", "", table])

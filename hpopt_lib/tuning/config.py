@@ -18,7 +18,7 @@ from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
-from hpopt_lib.tuning.selection import ONE, study_training
+from hpopt_lib.tuning.selection import ONE, check_objectives, study_training
 from hpopt_lib.tuning.space import SearchSpace, parse_space
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StudyConfig:
     n_train : int or None
         Number of training frames; all when None.
     metric : str
-        Name of the objective, with its unit.
+        Name of the objective, with its unit; several have commas between.
     backend : str
         What trains, see `hpopt_lib.tuning.backends`.
     select : str
@@ -85,6 +85,10 @@ class StudyConfig:
         """Largest number of epochs of a trial."""
         searched = self.search_space().largest("epochs")
         return TrainSettings().epochs if searched is None else searched
+
+    def metrics(self) -> list[str]:
+        """Names of all objectives."""
+        return self.metric.split(",")
 
     def training(self) -> Callable[..., Any] | None:
         """What trains a trial; None for `hpopt_lib.potential.training.Training` itself."""
@@ -167,6 +171,7 @@ def make_study(
     # bad names must not become a study
     make_sampler(config.sampler, seed=config.seed, space=config.search_space())
     make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
+    check_objectives(config)
     with Store.open(config.store) as store:
         fingerprint, reference = store.fingerprint, store.reference.label
     address = getattr(storage, "hpopt_address", None)
@@ -175,10 +180,13 @@ def make_study(
         try:
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError:
-            study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+            metrics = config.metrics()
+            study = optuna.create_study(
+                study_name=name, storage=storage, directions=["minimize"] * len(metrics)
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([config.metric])
+                study.set_metric_names(metrics)
             study.set_user_attr(CONFIG, asdict(config))
             study.set_user_attr(FINGERPRINT, fingerprint)
             study.set_user_attr(REFERENCE, reference)

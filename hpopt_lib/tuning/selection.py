@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.potential.training import OBJECTIVE
-from hpopt_lib.store import Store
+from hpopt_lib.potential.training import OBJECTIVE, TrainResult
+from hpopt_lib.store import SplitArrays, Store
+from hpopt_lib.tuning.pareto import OBJECTIVES, PICKS, pareto_values
+from hpopt_lib.tuning.samplers import PRUNER
 
 if TYPE_CHECKING:
     from hpopt_lib.tuning.config import StudyConfig
 
-#: Ways to select: on one split, or by the mean or the largest of the errors on several.
-ONE, MEAN, WORST = "one", "mean", "worst-domain"
-SELECTS = (ONE, MEAN, WORST)
-#: Name and unit of the objective of each.
+#: Ways to select: on one split, by the mean or largest of the errors on several, or by several objectives.
+ONE, MEAN, WORST, PARETO = "one", "mean", "worst-domain", "pareto"
+SELECTS = (ONE, MEAN, WORST, PARETO)
+#: Name and unit of the objective of each; several have commas between.
 METRICS = {
     ONE: f"validation_{OBJECTIVE}",
     MEAN: f"mean_over_domains_{OBJECTIVE}",
     WORST: f"worst_domain_{OBJECTIVE}",
+    PARETO: ",".join(OBJECTIVES),
 }
-_COMBINE: dict[str, Callable[[Any], Any]] = {MEAN: np.mean, WORST: np.max}
+#: What the best epoch is best by.
+COMBINE: dict[str, Callable[[Any], Any]] = {MEAN: np.mean, WORST: np.max, PARETO: np.mean}
 
 
 def choose_domains(store: Store, select: str, domains: Sequence[str] | None) -> list[str]:
@@ -113,5 +117,50 @@ def study_training(config: StudyConfig, training: Callable[..., Any] | None) -> 
     with Store.open(config.store) as store:
         others = {name: store.read(name) for name in config.domains[1:]}
     return functools.partial(
-        DomainTraining, first=config.domains[0], others=others, combine=_COMBINE[config.select]
+        DomainTraining, first=config.domains[0], others=others, combine=COMBINE[config.select]
     )
+
+
+def check_objectives(config: StudyConfig) -> None:
+    """Raise when the sampler or the pruner does not go with several objectives."""
+    if config.select != PARETO:
+        return
+    if config.sampler == "cmaes":
+        raise HpoptError(
+            "--sampler cmaes: is for one objective, and --select pareto has three",
+            remedy="use tpe, nsga2, gp, random, quasi-random or grid",
+        )
+    if config.pruner != "none":
+        raise HpoptError(
+            f"--pruner {config.pruner}: Optuna does not prune studies of several objectives",
+            remedy="leave it out with --select pareto, or use --select worst-domain",
+        )
+
+
+def check_pick(config: StudyConfig, pick: str | None) -> None:
+    """Raise when a point of the front is asked for by a name that there is not, or of a study without one."""
+    if pick is None:
+        return
+    if config.select != PARETO:
+        raise HpoptError(f"--pick {pick}: belongs to --select pareto", remedy="leave it out")
+    if pick not in PICKS and not pick.isdecimal():
+        raise HpoptError(
+            f"--pick {pick}: is unknown", remedy=f"use {', '.join(PICKS)} or the number of a trial"
+        )
+
+
+def default_pruner(select: str) -> str:
+    """The pruner of a study that names none."""
+    return "none" if select == PARETO else PRUNER
+
+
+def trial_values(config: StudyConfig, arrays: SplitArrays) -> Callable[[TrainResult], list[float]] | None:
+    """What gives the values of a training's trial; None when that is its validation error.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    arrays : SplitArrays
+        The validation split.
+    """
+    return pareto_values(config.validation, arrays) if config.select == PARETO else None
