@@ -82,5 +82,5 @@ def plot_front(
     if values.shape[1] > 2:
         figure.colorbar(points, ax=axis, label=labels[2])
     axis.set(xlabel=labels[0], ylabel=labels[1])
-    legend_above(axis, columns=4)
+    legend_above(axis, columns=2)
     return figure
