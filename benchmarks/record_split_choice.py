@@ -1,6 +1,6 @@
 """Record the table of trainings on which the chapter on the choice of a split replays its studies.
 
-    python benchmarks/record_split_choice.py [--configs N] [--processes N] [--out FILE]
+    python benchmarks/record_split_choice.py [--configs N] [--processes N] [--work FOLDER] [--out FILE]
 
 Trains random settings on ten divisions by each of three rules (by frame, by system, by alloy) of every 4th
 frame of the embedded oc20-like set.
@@ -26,9 +26,9 @@ from hpopt_lib.experiments.split_table import draw_configs
 from hpopt_lib.workspace import embedded_store
 
 STRIDE, SEED = 4, 0
-SHAPES = {"max_order": [0, 1, 3], "num_layers": [1, 2], "num_nodes": [8, 16, 32]}
+SHAPES = {"max_order": [0, 3], "num_layers": [1, 2], "num_nodes": [8, 32]}
 RANGES = {"lr": (1e-3, 1e-1), "weight_decay": (1e-4, 1.0)}
-FIXED = {"epochs": 30, "batch_size": 32, "schedule": "cosine", "loss": "huber", "activation": "silu"}
+FIXED = {"epochs": 20, "batch_size": 32, "schedule": "cosine", "loss": "huber", "activation": "silu"}
 
 
 def main() -> None:
@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--configs", type=int, default=200)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--work", type=Path, help="folder of parts, to go on from after a stop")
     options = parser.parse_args()
     at = commit()
     store = embedded_store("oc20-like", stride=STRIDE)
     configs = draw_configs(SHAPES, RANGES, options.configs, seed=SEED)
     divisions = range(POOLS * OUTER_FOLDS)
-    table = record_split_table(store.path, configs, FIXED, divisions, processes=options.processes)
+    table = record_split_table(
+        store.path, configs, FIXED, divisions, processes=options.processes, work=options.work
+    )
     table.origin.update(
         command=f"python {shlex.join(sys.argv)}",
         commit=at,

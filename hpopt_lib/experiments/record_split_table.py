@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ import numpy as np
 
 from hpopt_lib.experiments.split_divisions import RULES, divide_pool
 from hpopt_lib.experiments.split_table import SplitTable
+from hpopt_lib.files import atomic_path
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.progress import progress
 
@@ -93,6 +96,7 @@ def record_split_table(
     divisions: Sequence[int],
     *,
     processes: int = 1,
+    work: str | Path | None = None,
 ) -> SplitTable:
     """Train all settings on all divisions by all rules.
 
@@ -105,27 +109,30 @@ def record_split_table(
     divisions : sequence of int
     processes : int
         Of one thread each.
+    work : str or Path, optional
+        Folder for the parts, one for each division and rule: a recording that was stopped goes on from
+        those that are there.
 
     Returns
     -------
     SplitTable
-        Without command and commit, which the caller knows.
+        ``wall_s`` and ``cpu_s`` in its origin are sums over the parts. Without command and commit, which the caller knows.
     """
     from hpopt_lib.store import Store
 
-    path, start, cpu_s = str(Path(path).resolve()), time.perf_counter(), 0.0
+    path, wall_s, cpu_s = str(Path(path).resolve()), 0.0, 0.0
     errors: dict[str, np.ndarray] = {}
     baselines: dict[str, dict[str, list[float]]] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         jobs = {
-            pool.submit(_train, path, rule, number, configs, fixed): row
+            pool.submit(_part, work, path, rule, number, configs, fixed): row
             for row, number in enumerate(divisions)
             for rule in RULES
         }
         for job in progress(as_completed(jobs), total=len(jobs), desc="split table", unit="division"):
-            found, base, used = job.result()
-            cpu_s += used
+            found, base, (wall, used) = job.result()
+            wall_s, cpu_s = wall_s + wall, cpu_s + used
             for name, values in found.items():
                 table = errors.setdefault(
                     name, np.full((len(divisions), len(configs)), np.nan, dtype=np.float16)
@@ -148,7 +155,7 @@ def record_split_table(
         errors=errors,
         microseconds_per_atom=np.array(times),
         baselines=baselines,
-        origin={"wall_s": round(time.perf_counter() - start, 1), "cpu_s": round(cpu_s, 1)},
+        origin={"wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1)},
     )
 
 
@@ -158,13 +165,32 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _train(path: str, rule: str, number: int, configs: Any, fixed: Any) -> tuple[Any, Any, float]:
+def _part(
+    work: str | Path | None, path: str, rule: str, number: int, configs: Any, fixed: Any
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], list[float]]:
+    """Errors, baselines, and wall and CPU seconds of one division, from its file when that is there."""
     from hpopt_lib.store import Store
 
-    start = time.process_time()
+    if work is None:
+        file = None
+    else:
+        with Store.open(path) as store:
+            made_of = json.dumps([store.fingerprint, configs, fixed], sort_keys=True)
+        file = Path(work) / f"{rule}-{number}-{hashlib.sha256(made_of.encode()).hexdigest()[:10]}.npz"
+        if file.exists():
+            with np.load(file, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                errors = {name: archive[name] for name in archive.files if name != "header"}
+            return errors, header["baselines"], header["seconds"]
+    start = time.perf_counter(), time.process_time()
     with Store.open(path) as store:
         errors, baselines = train_division(store, rule, number, configs, fixed)
-    return errors, baselines, time.process_time() - start
+    seconds = [time.perf_counter() - start[0], time.process_time() - start[1]]
+    if file is not None:
+        header = np.array(json.dumps({"baselines": baselines, "seconds": seconds}))
+        with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, header=header, **errors)
+    return errors, baselines, seconds
 
 
 def _times(path: str, configs: Any, fixed: Any) -> list[float]:

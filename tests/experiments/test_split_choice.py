@@ -187,3 +187,18 @@ def test_a_doctored_table_stops_the_build():
     wrong = run_rules(table, n_studies=100, seed=0, **draws)
     with pytest.raises(HpoptError, match=r"split_choice.npz: system, 50: \w+: recorded .*, now "):
         check_agreement(wrong, now, tolerance=0.5, where="split_choice.npz")
+
+
+def test_a_recording_that_was_stopped_goes_on_from_its_parts(tmp_path, monkeypatch):
+    from hpopt_lib.experiments import record_split_table as module
+    from hpopt_lib.workspace import embedded_store
+
+    store = embedded_store("oc20-like", stride=24)
+    configs, fixed = [{"num_nodes": 4, "lr": 0.01}], {"epochs": 1, "num_layers": 1, "max_order": 0}
+    first = module._part(tmp_path, str(store.path), "system", 2, configs, fixed)
+    monkeypatch.setattr(module, "train_division", lambda *a: pytest.fail("trained again"))
+    again = module._part(tmp_path, str(store.path), "system", 2, configs, fixed)
+    assert again[0].keys() == first[0].keys() and again[1:] == first[1:]
+    np.testing.assert_array_equal(again[0]["system/first/val_id/test"], first[0]["system/first/val_id/test"])
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        module._part(tmp_path, str(store.path), "system", 2, [{"num_nodes": 4, "lr": 0.02}], fixed)
