@@ -116,7 +116,8 @@ def record_split_table(
     Returns
     -------
     SplitTable
-        ``wall_s`` and ``cpu_s`` in its origin are sums over the parts. Without command and commit, which the caller knows.
+        ``wall_s`` and ``cpu_s`` in its origin are sums over the parts. Without command and commit, which the
+        caller knows.
     """
     from hpopt_lib.store import Store
 
@@ -139,8 +140,8 @@ def record_split_table(
                 )
                 with np.errstate(over="ignore"):  # of one that nearly diverged
                     table[jobs[job]] = values
-            for part, values in base.items():
-                for name, value in values.items():
+            for part, guesses in base.items():
+                for name, value in guesses.items():
                     rows = baselines.setdefault(part, {}).setdefault(name, [0.0] * len(divisions))
                     rows[jobs[job]] = round(value, 2)
         # alone on the machine's other work: when all else is done
@@ -187,9 +188,10 @@ def _part(
         errors, baselines = train_division(store, rule, number, configs, fixed)
     seconds = [time.perf_counter() - start[0], time.process_time() - start[1]]
     if file is not None:
-        header = np.array(json.dumps({"baselines": baselines, "seconds": seconds}))
+        text = json.dumps({"baselines": baselines, "seconds": seconds})
+        arrays: dict[str, Any] = {"header": np.array(text), **errors}
         with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, header=header, **errors)
+            np.savez_compressed(stream, **arrays)
     return errors, baselines, seconds
 
 
