@@ -1,8 +1,8 @@
 """Record the table of trainings on which the chapter on the choice of a split replays its studies.
 
-    python benchmarks/record_split_choice.py [--configs N] [--processes N] [--work FOLDER] [--out FILE]
+    python benchmarks/record_split_choice.py [--configs N] [--divisions N] [--processes N] [--work FOLDER] [--out FILE]
 
-Trains random settings on ten divisions by each of three rules (by frame, by system, by alloy) of every 4th
+Trains random settings on divisions by each of three rules (by frame, by system, by alloy) of every 4th
 frame of the embedded oc20-like set.
 """
 
@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--configs", type=int, default=200)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--divisions", type=int, default=POOLS * OUTER_FOLDS, help="so many, outer folds of one pool first"
+    )
     parser.add_argument("--work", type=Path, help="folder of parts, to go on from after a stop")
     options = parser.parse_args()
     at = commit()
     store = embedded_store("oc20-like", stride=STRIDE)
     configs = draw_configs(SHAPES, RANGES, options.configs, seed=SEED)
-    divisions = range(POOLS * OUTER_FOLDS)
+    divisions = range(options.divisions)
     table = record_split_table(
         store.path, configs, FIXED, divisions, processes=options.processes, work=options.work
     )
