@@ -1,6 +1,7 @@
 """Record the table of trainings on which the chapter on the choice of a split replays its studies.
 
-    python benchmarks/record_split_choice.py [--configs N] [--divisions N] [--processes N] [--work FOLDER] [--out FILE]
+    python benchmarks/record_split_choice.py [--configs N] [--divisions N] [--processes N]
+        [--work FOLDER] [--out FILE]
 
 Trains random settings on divisions by each of three rules (by frame, by system, by alloy) of every 4th
 frame of the embedded oc20-like set.
