@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpopt_lib.errors import HpoptError
+
 if TYPE_CHECKING:
     from hpopt_lib.tuning.config import StudyConfig
 
@@ -37,15 +39,31 @@ _STUDY_OPTIONS = (
     click.option("--space", type=click.Path(path_type=Path), help="Search space, a TOML file."),
     click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Fix a hyperparameter."),
     click.option(
-        "--sampler", default="tpe", show_default=True, help="tpe, cmaes, gp, random, quasi-random or grid."
+        "--sampler",
+        default="tpe",
+        show_default=True,
+        help="tpe, cmaes, gp, random, quasi-random or grid; nsga2 for --select pareto.",
     ),
     click.option(
         "--pruner",
-        default="successive-halving",
-        show_default=True,
-        help="successive-halving, median, hyperband, wilcoxon or none.",
+        help="successive-halving, median, hyperband, wilcoxon or none.  [default: successive-halving; "
+        "none with --select pareto, which Optuna does not prune]",
     ),
     click.option("--validation", help="Split to minimise the error of.  [default: the store's second]"),
+    click.option(
+        "--select",
+        default="one",
+        show_default=True,
+        help="What to minimise: the error on one split; the mean or the worst-domain error over several, "
+        "after every epoch; or, with pareto, three objectives: error in domain, worst error out of domain "
+        "and time of the network for an atom.",
+    ),
+    click.option(
+        "--domains",
+        metavar="SPLIT,SPLIT,...",
+        help="Splits to select on; the first counts as in domain.  [default: all validation splits but those "
+        "named test...; where none is, all but the last of three or more, so that one remains to test on]",
+    ),
     click.option(
         "--repeats", type=int, default=1, show_default=True, help="Trainings in a trial, with other seeds."
     ),
@@ -68,33 +86,46 @@ def build_config(
     space: Path | None,
     assignments: tuple[str, ...],
     sampler: str,
-    pruner: str,
+    pruner: str | None,
     validation: str | None,
     repeats: int,
     train_frames: int | None,
     seed: int,
     backend: str = "hpopt",
     memory_mb: float | None = None,
+    select: str = "one",
+    domains: str | None = None,
 ) -> StudyConfig:
     """The configuration of a study from the values of `study_options`."""
     from hpopt_lib.store import Store
     from hpopt_lib.tuning.backends import training_backend
     from hpopt_lib.tuning.config import StudyConfig, store_path
+    from hpopt_lib.tuning.selection import METRICS, check_objectives, choose_domains, default_pruner
     from hpopt_lib.tuning.space import load_space, parse_assignments
 
     fixed = parse_assignments(assignments)
     with Store.open(store) as opened:
-        validation = validation or (opened.validation_splits() or [""])[0]
-    return StudyConfig(
+        chosen = choose_domains(opened, select, domains.split(",") if domains else None)
+        if chosen and validation:
+            raise HpoptError(
+                f"--validation: --select {select} has several", remedy="name them with --domains instead"
+            )
+        validation = validation or (chosen or opened.validation_splits() or [""])[0]
+    config = StudyConfig(
         store=store_path(store),
         space=load_space(space or training_backend(backend).space, fixed=fixed).text,
         validation=validation,
         fixed=fixed,
         sampler=sampler,
-        pruner=pruner,
+        pruner=pruner or default_pruner(select),
         seed=seed,
         repeats=repeats,
         n_train=train_frames,
         backend=backend,
         memory_mb=memory_mb,
+        metric=METRICS[select],
+        select=select,
+        domains=chosen,
     )
+    check_objectives(config)
+    return config

@@ -90,15 +90,16 @@ def study_show(name, top, storage) -> None:
 
 @study.command("best")
 @click.argument("name")
+@click.option("--pick", metavar="POINT", help="Point of the front of a study made with --select pareto.")
 @STORAGE
-def study_best(name, storage) -> None:
+def study_best(name, pick, storage) -> None:
     """Print the best hyperparameters as JSON."""
     import json
 
     from hpopt_lib.tuning.final import best_settings
     from hpopt_lib.tuning.storage import load_study
 
-    click.echo(json.dumps(best_settings(load_study(name, storage)).to_dict(), indent=1))
+    click.echo(json.dumps(best_settings(load_study(name, storage), pick).to_dict(), indent=1))
 
 
 @study.command("export")

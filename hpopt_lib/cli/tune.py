@@ -31,11 +31,17 @@ from hpopt_lib.cli.small_data import preset_options, run_preset
     "--final-seeds", type=int, default=5, show_default=True, help="Seeds of the final model; 0 for none."
 )
 @click.option(
+    "--pick",
+    metavar="POINT",
+    help="With --select pareto, the point of the front that becomes the final model: worst-domain (default), "
+    "in-domain, fastest, or the number of a trial on the front.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the final model.  [default: STUDY-final]"
 )
 @click.pass_context
 def tune(
-    context, store, study, trials, storage, jobs, device, time_limit, final_seeds, out, preset,
+    context, store, study, trials, storage, jobs, device, time_limit, final_seeds, pick, out, preset,
     element_energies, folds, fold_seeds, overwrite, **options,
 ) -> None:  # fmt: skip
     """Search hyperparameters on the validation error, then train the final model.
@@ -49,12 +55,15 @@ def tune(
     from hpopt_lib.report.tables import final_table
     from hpopt_lib.tuning.final import final_model
     from hpopt_lib.tuning.interrupts import job_deadline
+    from hpopt_lib.tuning.selection import check_pick
     from hpopt_lib.tuning.study import tune as run
 
     refuse_login_node(what="hpopt tune")
+    config = build_config(store, **options)
+    check_pick(config, pick)  # not only when all trials are done
     done = run(
         study,
-        build_config(store, **options),
+        config,
         trials=trials,
         storage=storage,
         jobs=jobs,
@@ -63,7 +72,7 @@ def tune(
     )
     if final_seeds:
         out = out or Path(f"{study}-final")
-        click.echo(final_table(final_model(done, out, seeds=final_seeds)))
+        click.echo(final_table(final_model(done, out, seeds=final_seeds, pick=pick)))
         click.echo(f"models and results: {out}")
 
 

@@ -76,7 +76,9 @@ def _study_lines(name: str, storage: str) -> Iterator[str]:
     wanted = study.user_attrs.get(TRIALS, "?")
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     yield f"study {name}: {have} of {wanted} trials finished ({counts or 'none yet'})"
-    if states.get("complete"):
+    if states.get("complete") and len(study.directions) > 1:
+        yield f"  {len(study.best_trials)} trials on the front of {len(study.directions)} objectives"
+    elif states.get("complete"):
         yield f"  best: {study.best_value:.2f} meV/atom, trial {study.best_trial.number}"
     if states.get("running") and (age := last_beat_s(study)) is not None:
         yield f"  last sign of life of a worker: {age:.0f} s ago"

@@ -212,20 +212,24 @@ class BatchedTraining:
         return torch.from_numpy(atoms).to(self.device), torch.from_numpy(places).to(self.device)
 
     @torch.no_grad()
-    def _validate(self) -> list[float]:
+    def _validation_energies(self) -> np.ndarray:
+        """Energies in eV of the validation frames by each active member, shape (n_active, n_frames)."""
         inputs, validation = self._validation.inputs, self.data.validation
         width = max(inputs.shape[1], self.members[0].settings.num_nodes)
         chunk = max(1, VALIDATION_NUMBERS // (width * len(self.active)))
         atomic = torch.cat([self._stack(piece) for piece in inputs.split(chunk)], dim=1)
         sums = atomic.new_zeros(len(self.active), len(validation))
         outputs = sums.index_add(1, self._validation.frame_of_atom, atomic).double().cpu().numpy()
-        energies = self._validation.reference_ev + outputs * self._spread
+        return np.asarray(self._validation.reference_ev + outputs * self._spread)
+
+    def _validate(self) -> list[float]:
+        validation = self.data.validation
         with np.errstate(over="ignore"):  # of one that diverges
             return [
                 energy_metrics(validation.energy, energy, validation.n_atoms)[OBJECTIVE]
                 if np.isfinite(energy).all()
                 else float("nan")
-                for energy in energies
+                for energy in self._validation_energies()
             ]
 
     def results(self) -> list[TrainResult | TrainingDivergedError]:

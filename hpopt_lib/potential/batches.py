@@ -13,7 +13,8 @@ from hpopt_lib.metrics import energy_metrics
 
 if TYPE_CHECKING:
     from hpopt_lib.potential.dataset import Dataset
-    from hpopt_lib.potential.model import Potential
+    from hpopt_lib.potential.model import Potential, Prepared
+    from hpopt_lib.store import SplitArrays
 
 #: The error that early stopping, pruning and tuning look at, on the validation split.
 OBJECTIVE = "energy_mae_mev_per_atom"
@@ -135,7 +136,12 @@ class MemoryBatches:
 
     def validation_error(self) -> float:
         """See `Batches`."""
-        predicted = self._potential.predict(self._validation)
-        if not np.isfinite(predicted).all():
-            return float("nan")
-        return energy_metrics(self._labels.energy, predicted, self._labels.n_atoms)[OBJECTIVE]
+        return split_error(self._potential, self._validation, self._labels)
+
+
+def split_error(potential: Potential, prepared: Prepared, arrays: SplitArrays) -> float:
+    """Energy MAE on a split that was prepared for the potential, in meV/atom; NaN when not finite."""
+    predicted = potential.predict(prepared)
+    if not np.isfinite(predicted).all():
+        return float("nan")
+    return energy_metrics(arrays.energy, predicted, arrays.n_atoms)[OBJECTIVE]

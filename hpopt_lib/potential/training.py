@@ -199,7 +199,8 @@ class Training:
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
         self.epoch += 1
-        error = self._batches.validation_error()
+        found = self.validate()
+        error = found[f"validation_{OBJECTIVE}"]
         if not np.isfinite(loss) or not np.isfinite(error):
             raise TrainingDivergedError(
                 f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
@@ -209,7 +210,7 @@ class Training:
             "epoch": float(self.epoch),
             "lr": lr,
             "train_loss": loss,
-            f"validation_{OBJECTIVE}": error,
+            **found,
         }
         if self._forces is not None:
             record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
@@ -219,6 +220,10 @@ class Training:
             self._best_weights = copy.deepcopy(self.potential.network.state_dict())
         self.seconds += time.perf_counter() - start
         return record
+
+    def validate(self) -> dict[str, float]:
+        """``validation_`` + the objective's name: the error on the validation split now, in meV/atom."""
+        return {f"validation_{OBJECTIVE}": self._batches.validation_error()}
 
     def _train_epoch(self) -> float:
         self.potential.network.train()

@@ -20,6 +20,12 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "{label} by {step}, one line for each trial",
         "{label} by {step}: the best trial red, completed ones blue, pruned ones orange and cut short.",
     ),
+    "front": (
+        "Front",
+        "error in domain against the worst error out of domain of every completed trial, the front in colour",
+        "Every completed trial by its first two objectives; those on the front are coloured by the third, "
+        "and the points with a name are circled. Very bad trials lie outside.",
+    ),
     "timeline": (
         "Timeline",
         "when each trial ran, coloured by its state",

@@ -184,16 +184,16 @@ def learning_curves_figure(record: Mapping[str, Any]) -> Figure:
         raise NotDrawableError("The final model's record holds no training history")
     figure = new_figure(3.2)
     left, right = figure.subplots(1, 2)
+    split = record["tuned_on"]
     for k, run in enumerate(record["runs"]):
         color = PALETTE[k % len(PALETTE)]
         epochs = [entry["epoch"] for entry in run["history"]]
         left.plot(epochs, [entry["train_loss"] for entry in run["history"]], color=color, label=f"seed {k}")
-        errors = [entry[METRIC] for entry in run["history"]]
+        errors = [entry.get(f"{METRIC}/{split}", entry[METRIC]) for entry in run["history"]]
         right.plot(epochs, errors, color=color, label="_")
         best = run["best_epoch"]
         if best in epochs:
             right.plot(best, errors[epochs.index(best)], "o", color=color)
-    split = record["tuned_on"]
     baseline = record["summary"].get(split, {}).get(f"linear_{HEADLINE}")
     if baseline is not None:
         right.axhline(

@@ -18,6 +18,7 @@ from hpopt_lib.report.figure_texts import TEXTS, WIDE
 from hpopt_lib.report.study_data import NotDrawableError, best_trial, completed, objective_view
 from hpopt_lib.report.tables import final_caption, final_columns, final_rows, setting_rows
 from hpopt_lib.tuning.config import CONFIG, study_config
+from hpopt_lib.tuning.pareto import is_pareto
 
 if TYPE_CHECKING:
     import optuna
@@ -63,8 +64,11 @@ def final_section(
     if record is None or final_dir is None:
         return [heading, Paragraph(_how_to_make(study))]
     blocks: list[Block] = [heading]
-    done = completed(study)
-    best = best_trial(done, objective_view(study)).number if done else record["trial"]
+    if is_pareto(study):  # any point of the front may have been asked for
+        best = record["trial"]
+    else:
+        done = completed(study)
+        best = best_trial(done, objective_view(study)).number if done else record["trial"]
     if best != record["trial"]:
         went_on = f"**The study went on**: trial {best} is the best now, and this model is of trial "
         blocks.append(Paragraph(f"{went_on}{record['trial']}. Run `hpopt tune` again to retrain."))

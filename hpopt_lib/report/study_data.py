@@ -24,6 +24,7 @@ UNIT_SUFFIXES = {
     "_ev_per_atom": "eV/atom",
     "_mev": "meV",
     "_ev": "eV",
+    "_us_per_atom": "µs/atom",
 }
 PARAMETER_UNITS = {"step_size": "epochs", "batch_size": "frames", "epochs": "", "cutoff": "Å"}
 FOREIGN_LABEL = "objective value"

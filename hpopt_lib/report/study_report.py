@@ -21,11 +21,14 @@ from hpopt_lib.report.document import (
 from hpopt_lib.report.document_html import to_html
 from hpopt_lib.report.figures_plotly import plotly_study_figures, to_json
 from hpopt_lib.report.importances import EVALUATORS, Importance, importances, settled
+from hpopt_lib.report.pareto_report import pareto_blocks
 from hpopt_lib.report.report_sections import drawn, final_section, provenance_section
 from hpopt_lib.report.study_data import NotDrawableError, objective_view
 from hpopt_lib.report.study_verdicts import failure_rows, final_verdicts, pruning_sentence, search_verdicts
 from hpopt_lib.report.tables import best_trial_rows
+from hpopt_lib.tuning.config import CONFIG
 from hpopt_lib.tuning.final import read_results
+from hpopt_lib.tuning.pareto import is_pareto
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +81,9 @@ def write_report(
 
 def report_blocks(study: optuna.Study, *, final_dir: str | Path | None = None) -> list[Block]:
     """The content of a report, in order (see `write_report`)."""
-    objective_view(study)  # several objectives end here
+    if is_pareto(study) and CONFIG in study.user_attrs:
+        return pareto_blocks(study, _final_record(study, final_dir), final_dir)
+    objective_view(study)  # several objectives of somebody else's study end here
     record = _final_record(study, final_dir)
     rows, why_not = _importance_rows(study)
     interactive = {name: to_json(figure) for name, figure in plotly_study_figures(study, rows).items()}

@@ -20,6 +20,7 @@ from hpopt_lib.report.study_data import (
 )
 from hpopt_lib.report.tables import mean_and_spread
 from hpopt_lib.tuning.config import CONFIG, study_config
+from hpopt_lib.tuning.selection import COMBINE, ONE
 
 if TYPE_CHECKING:
     import optuna
@@ -91,9 +92,10 @@ def final_verdicts(record: Mapping[str, Any]) -> list[str]:
         if others:
             worst = max(others, key=lambda s: others[s])
             ratio = others[worst] / tuned[HEADLINE]
+            name = "the split" if record.get("select", ONE) == ONE else "the first split"
             sentences.append(
                 f"The hardest other split is `{worst}`: its error is {ratio:.2f} times that on "
-                f"`{record['tuned_on']}`, the split that was tuned on."
+                f"`{record['tuned_on']}`, {name} that was tuned on."
             )
     return sentences
 
@@ -119,10 +121,23 @@ def _baseline_sentence(split: str, record: Mapping[str, Any]) -> str:
     )
 
 
+def _tuned(record: Mapping[str, Any], tuned: Mapping[str, float]) -> tuple[float, float, float, str]:
+    """Mean and standard deviation over seeds of what was minimised, its value in the search, and where."""
+    select, found = record.get("select", ONE), record["tuned_error"]
+    if select not in COMBINE or isinstance(found, list):
+        first = found[0] if isinstance(found, list) else found
+        return tuned[HEADLINE], tuned[f"{HEADLINE}_std"], first, f"on `{record['tuned_on']}`"
+    seeds = zip(*(record["splits"][split] for split in record["selected_on"]))
+    values = [float(COMBINE[select]([score[HEADLINE] for score in scores])) for scores in seeds]
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    names = ", ".join(f"`{split}`" for split in record["selected_on"])
+    return float(np.mean(values)), std, found, f"by `{select}` over {names}"
+
+
 def _optimism_sentence(record: Mapping[str, Any], tuned: Mapping[str, float]) -> str:
-    mean, std, found = tuned[HEADLINE], tuned[f"{HEADLINE}_std"], record["tuned_error"]
+    mean, std, found, where = _tuned(record, tuned)
     text = (
-        f"The best trial had {found:.1f} meV/atom on `{record['tuned_on']}`; retrained with fresh seeds it "
+        f"The best trial had {found:.1f} meV/atom {where}; retrained with fresh seeds it "
         f"has {mean_and_spread(mean, std)}"
     )
     if math.isnan(std):

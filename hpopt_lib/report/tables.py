@@ -19,6 +19,8 @@ from hpopt_lib.tuning.ampopt import IMPORTED
 from hpopt_lib.tuning.backends import DEFAULT as BACKEND
 from hpopt_lib.tuning.config import CONFIG, REFERENCE, study_config
 from hpopt_lib.tuning.manage import trial_states
+from hpopt_lib.tuning.pareto import is_pareto
+from hpopt_lib.tuning.selection import ONE
 
 if TYPE_CHECKING:
     import optuna
@@ -39,6 +41,8 @@ FINAL_COLUMNS = {
     "skill_over_median": "skill over median",
     "skill_over_linear": "skill over linear",
 }
+#: Column that follows the split's name when several splits were selected on.
+SELECTED_COLUMN = {"selected": "selected on"}
 #: Those that follow where the forces of a split were evaluated.
 FORCE_COLUMNS = {"force_mae": "force MAE (meV/Å)", "zero_force_mae": "no force (meV/Å)"}
 
@@ -132,6 +136,7 @@ def final_rows(record: Row) -> list[dict[str, Any]]:
         scores = record["splits"][split]
         low, high = (sum(score[f"{HEADLINE}_interval"][i] for score in scores) / len(scores) for i in (0, 1))
         row = {"split": split, "n_frames": int(scores[0]["n_frames"]), "n_systems": int(summary["n_systems"])}
+        row["selected"] = "yes" if split in record.get("selected_on", ()) else "no"
         row |= {"model": spread(HEADLINE, 1), "interval": f"{low:.1f} to {high:.1f}"}
         row |= {"energy_ev": spread("energy_mae_ev", 3)}
         row |= {name: f"{summary[f'{name}_{HEADLINE}']:.1f}" for name in ("median", "linear")}
@@ -144,9 +149,12 @@ def final_rows(record: Row) -> list[dict[str, Any]]:
 
 
 def final_columns(record: Row) -> dict[str, str]:
-    """`FINAL_COLUMNS`, and those of the forces when a split of this final model has them."""
+    """`FINAL_COLUMNS`, those of forces where there are some, and what was selected on when several were."""
     forces = any(FORCE_ERROR in summary for summary in record["summary"].values())
-    return {**FINAL_COLUMNS, **(FORCE_COLUMNS if forces else {})}
+    columns = {**FINAL_COLUMNS, **(FORCE_COLUMNS if forces else {})}
+    if len(record.get("selected_on", ())) < 2:
+        return columns
+    return {"split": columns["split"], **SELECTED_COLUMN, **columns}
 
 
 def final_caption(record: Row) -> str:
@@ -164,8 +172,20 @@ def final_caption(record: Row) -> str:
         f"`{record['study']}`, retrained): {spread}. "
         "Energies per atom in meV/atom, of whole frames in eV; 95 % interval by resampling whole systems; "
         "baselines fitted on the training split: median energy per atom, and per-element linear fit; "
-        f"skill = 1 − error / baseline error.{forces} {reference_sentence(record.get('reference'))}"
+        f"skill = 1 − error / baseline error.{forces} {reference_sentence(record.get('reference'))} "
+        f"{unseen_sentence(record)}"
     ).strip()
+
+
+def unseen_sentence(record: Row) -> str:
+    """Which splits the search selected on and which it never saw; empty for results that do not say."""
+    used = record.get("selected_on")
+    if not used:
+        return ""
+    unseen = [f"`{split}`" for split in record["summary"] if split not in used]
+    names = ", ".join(f"`{split}`" for split in used)
+    rest = f"not selected on: {', '.join(unseen)}" if unseen else "no split is left that was not selected on"
+    return f"Selected on {names} (too good there); {rest}."
 
 
 def reference_sentence(reference: Mapping[str, Any] | None) -> str:
@@ -247,17 +267,20 @@ def best_trials_table(study: optuna.Study, top: int = 10) -> str:
 
 def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
     """What a study minimises and how: name and value of every setting."""
-    view = objective_view(study)
     rows = [
         {"setting": "study", "value": study.study_name},
-        {"setting": "objective", "value": f"{'minimise' if view.sign > 0 else 'maximise'} {view.label}"},
+        {"setting": "objective", "value": _objective_text(study)},
     ]
     if CONFIG in study.user_attrs:
         config = study_config(study)
         fixed = ", ".join(f"{k} = {v}" for k, v in config.fixed.items()) or "none"
         frames = "all" if config.n_train is None else str(config.n_train)
         settings = {
-            "validation split": config.validation,
+            **(
+                {"validation split": config.validation}
+                if config.select == ONE
+                else {"selects on": f"{', '.join(config.domains)} ({config.select})"}
+            ),
             "training frames": frames,
             "sampler": config.sampler,
             "pruner": config.pruner,
@@ -274,11 +297,26 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
     return rows
 
 
+def _objective_text(study: optuna.Study) -> str:
+    if is_pareto(study):
+        from hpopt_lib.report.pareto_tables import objective_labels
+
+        return f"minimise {', '.join(objective_labels(study))}"
+    view = objective_view(study)
+    return f"{'minimise' if view.sign > 0 else 'maximise'} {view.label}"
+
+
 def study_summary(study: optuna.Study, top: int = 10) -> str:
     """Settings, states and best trials of a study as text for the terminal."""
     counts = [f"{n} {'failed' if name == 'fail' else name}" for name, n in trial_states(study).items() if n]
     states = ", ".join(counts) or "none"
     lines = [f"{row['setting']:22} {row['value']}" for row in setting_rows(study)]
-    rows, columns = best_trial_rows(study, top)
-    table = text_table(rows, columns) if len(columns) > 1 else "No trial is complete yet."
+    if is_pareto(study):
+        from hpopt_lib.report.pareto_tables import front_rows
+
+        rows, columns = front_rows(study, top)
+        table = text_table(rows, columns) if rows else "No trial is complete yet."
+    else:
+        rows, columns = best_trial_rows(study, top)
+        table = text_table(rows, columns) if len(columns) > 1 else "No trial is complete yet."
     return "\n".join([*lines, f"{'trials':22} {states}", "", table])

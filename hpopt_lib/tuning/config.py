@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
+from hpopt_lib.tuning.selection import ONE, check_objectives, study_training
 from hpopt_lib.tuning.space import SearchSpace, parse_space
 from hpopt_lib.tuning.store_checks import check_columns, check_memory, check_space_of_forces
 
@@ -52,12 +54,16 @@ class StudyConfig:
     n_train : int or None
         Number of training frames; all when None.
     metric : str
-        Name of the objective, with its unit.
+        Name of the objective, with its unit; several have commas between.
     backend : str
         What trains, see `hpopt_lib.tuning.backends`.
     memory_mb : float or None
         Most memory that the frames of a training take, see `hpopt_lib.potential.streaming.load_dataset`.
         It may change while the study goes on, as the store's place may: only the order of batches differs.
+    select : str
+        How the errors on several splits become the objective, see `hpopt_lib.tuning.selection`.
+    domains : list of str
+        These splits, the first is `validation`; empty when there is one only.
     """
 
     store: str
@@ -72,6 +78,8 @@ class StudyConfig:
     metric: str = METRIC
     backend: str = DEFAULT
     memory_mb: float | None = None
+    select: str = ONE
+    domains: list[str] = field(default_factory=list)
 
     def search_space(self) -> SearchSpace:
         """The parsed search space."""
@@ -81,6 +89,14 @@ class StudyConfig:
         """Largest number of epochs of a trial."""
         searched = self.search_space().largest("epochs")
         return TrainSettings().epochs if searched is None else searched
+
+    def metrics(self) -> list[str]:
+        """Names of all objectives."""
+        return self.metric.split(",")
+
+    def training(self) -> Callable[..., Any] | None:
+        """What trains a trial; None for `hpopt_lib.potential.training.Training` itself."""
+        return study_training(self, training_backend(self.backend).training)
 
     def dataset(self) -> Dataset | StreamingDataset:
         """The data of the study's trainings.
@@ -153,6 +169,7 @@ def make_study(
     # bad names must not become a study
     make_sampler(config.sampler, seed=config.seed, space=config.search_space())
     make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
+    check_objectives(config)
     with Store.open(config.store) as store:
         fingerprint, reference = store.fingerprint, store.reference.label
     address = getattr(storage, "hpopt_address", None)
@@ -161,10 +178,13 @@ def make_study(
         try:
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError:
-            study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+            metrics = config.metrics()
+            study = optuna.create_study(
+                study_name=name, storage=storage, directions=["minimize"] * len(metrics)
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([config.metric])
+                study.set_metric_names(metrics)
             study.set_user_attr(CONFIG, asdict(config))
             study.set_user_attr(FINGERPRINT, fingerprint)
             study.set_user_attr(REFERENCE, reference)

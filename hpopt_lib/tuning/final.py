@@ -22,6 +22,8 @@ from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import study_config
 from hpopt_lib.tuning.objective import training_seed
+from hpopt_lib.tuning.pareto import chosen_trial, is_pareto
+from hpopt_lib.tuning.selection import ONE, selected_on
 
 if TYPE_CHECKING:
     import optuna
@@ -29,23 +31,20 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 
 
-def best_settings(study: optuna.Study) -> TrainSettings:
-    """Hyperparameters of the best completed trial.
+def best_settings(study: optuna.Study, pick: str | None = None) -> TrainSettings:
+    """Hyperparameters of the best completed trial, see `hpopt_lib.tuning.pareto.chosen_trial`.
 
     Raises
     ------
     HpoptError
         When no trial is complete.
     """
-    try:
-        return TrainSettings.from_dict(study.best_trial.user_attrs["settings"])
-    except ValueError:
-        raise HpoptError(
-            f"study {study.study_name!r}: no trial is complete yet", remedy="run more trials with hpopt tune"
-        ) from None
+    return TrainSettings.from_dict(chosen_trial(study, pick).user_attrs["settings"])
 
 
-def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> dict[str, Any]:
+def final_model(
+    study: optuna.Study, out_dir: str | Path, *, seeds: int = 5, pick: str | None = None
+) -> dict[str, Any]:
     """Retrain the best trial with several fresh seeds and evaluate each on every split.
 
     The best trial's own error is optimistic, since it was chosen for being small; new seeds
@@ -61,6 +60,8 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
         Gets ``trial<number>-seed<k>.npz`` and ``results.json``.
     seeds : int
         Number of trainings.
+    pick : str, optional
+        Which point of a front, see `hpopt_lib.tuning.pareto.chosen_trial`.
 
     Returns
     -------
@@ -70,32 +71,35 @@ def final_model(study: optuna.Study, out_dir: str | Path, *, seeds: int = 5) -> 
     """
     if seeds < 1:
         raise HpoptError(f"--final-seeds: {seeds} is too few", remedy="give at least 1")
-    out_dir, settings, config = Path(out_dir), best_settings(study), study_config(study)
-    number = study.best_trial.number
+    out_dir, config, trial = Path(out_dir), study_config(study), chosen_trial(study, pick)
+    settings, number = TrainSettings.from_dict(trial.user_attrs["settings"]), trial.number
     done = read_results(out_dir)
     # the name alone does not do: another study may have had it, with a trial of that number
     identity = {
         "study": study.study_name,
         "trial": number,
         "tuned_on": config.validation,
-        "tuned_error": study.best_value,
+        "tuned_error": trial.values if is_pareto(study) else trial.value,
+        "select": config.select,
+        "selected_on": selected_on(config),
         "settings": settings.to_dict(),
         "seeds": seeds,
     }
     if done is not None:
         # results of an earlier version do not name the settings that came later
-        earlier = {**done, "settings": {**TrainSettings().to_dict(), **done.get("settings", {})}}
+        earlier = {"select": ONE, "selected_on": [config.validation], **done}
+        earlier["settings"] = {**TrainSettings().to_dict(), **done.get("settings", {})}
         if all(earlier.get(key) == value for key, value in identity.items()):
             return done
     data, backend = config.dataset(), training_backend(config.backend)
     with Store.open(config.store) as store:
         splits: dict[str, list[dict[str, Any]]] = {split: [] for split in store.validation_splits()}
         reference = describe_reference(store)
-    runs = []
+    runs, training = [], config.training()
     for k in progress(range(seeds), desc="final model", unit="seed"):
         # trial number -1 cannot occur in a study, so these seeds were never trained with
         seed = training_seed(config.seed, -1, k)
-        result = train(data, settings, seed=seed, training=backend.training)
+        result = train(data, settings, seed=seed, training=training)
         extra = {"study": study.study_name, "trial": number, "seed": seed, "best_epoch": result.best_epoch}
         result.potential.save(out_dir / f"trial{number}-seed{k}.npz", overwrite=True, extra=extra)
         runs.append(

@@ -12,6 +12,7 @@ from hpopt_lib.tuning.storage import load_study, open_storage
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 EXPORT_FORMATS = ("csv", "json")
 
@@ -49,6 +50,14 @@ def best_value(study: optuna.Study) -> float | None:
     return best(values, default=None)
 
 
+def values_of(trial: FrozenTrial, n_objectives: int) -> dict[str, Any]:
+    """``value`` of a completed trial, else None; of several objectives ``value_0``, ``value_1``, …"""
+    done = trial.state.name == "COMPLETE"
+    if n_objectives == 1:
+        return {"value": trial.value if done else None}
+    return {f"value_{k}": trial.values[k] if done else None for k in range(n_objectives)}
+
+
 def trial_records(study: optuna.Study) -> list[dict[str, Any]]:
     """One flat record for each trial: number, state, value, times, parameters, attributes."""
     records = []
@@ -59,7 +68,7 @@ def trial_records(study: optuna.Study) -> list[dict[str, Any]]:
                 "number": trial.number,
                 "state": trial.state.name.lower(),
                 # a pruned trial's value is its last report, not a result
-                "value": trial.value if trial.state.name == "COMPLETE" else None,
+                **values_of(trial, len(study.directions)),
                 "seconds": seconds,
                 "epochs": trial.user_attrs.get("epochs"),
                 "failure": trial.user_attrs.get("failure"),
@@ -106,7 +115,8 @@ def export_study(name: str, out: str | Path, *, storage: str | None = None, over
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         else:
             params = sorted({p for record in records for p in record["params"]})
-            fields = ["number", "state", "value", "seconds", "epochs", "failure", *params]
+            values = [key for key in (records[0] if records else {}) if key.startswith("value")] or ["value"]
+            fields = ["number", "state", *values, "seconds", "epochs", "failure", *params]
             with open(temporary, "w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, fields, extrasaction="ignore")
                 writer.writeheader()

@@ -15,6 +15,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import skill
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.domains import domain_errors
 from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
@@ -63,6 +64,9 @@ class Objective:
         Where PyTorch computes.
     training : callable, optional
         See `hpopt_lib.tuning.backends.TrainingBackend`.
+    values : callable, optional
+        Gives the values of several objectives from the result of a training; without it the value is the
+        best validation error. Nothing is reported and nothing pruned then, as Optuna asks.
     on_result : callable, optional
         Called with the trial and the history of its last training before its result is told.
     """
@@ -76,9 +80,10 @@ class Objective:
     checkpoint: Callable[[int], Path] | None = None
     device: str = "cpu"
     training: Callable[..., Any] | None = None
+    values: Callable[[TrainResult], list[float]] | None = None
     on_result: Callable[[Any, list[dict[str, float]]], None] | None = None
 
-    def __call__(self, trial: optuna.Trial) -> float:
+    def __call__(self, trial: optuna.Trial) -> float | list[float]:
         """Train and return the objective.
 
         Raises
@@ -103,11 +108,11 @@ class _Attempt:
         frozen = trial._cached_frozen_trial  # read when the trial started
         self.root, self.reported = root_number(frozen), set(frozen.intermediate_values)
         self.path = objective.checkpoint(self.root) if objective.checkpoint else None
-        self.errors: list[float] = []
+        self.errors: list[Any] = []  # of the repeats; lists when there are several objectives
         self.epochs = 0
         self.last_save = time.monotonic()
 
-    def run(self) -> float:
+    def run(self) -> float | list[float]:
         """Train all repeats; see `Objective.__call__`."""
         state = self._load()
         if state is not None:
@@ -115,14 +120,15 @@ class _Attempt:
         for repeat in range(len(self.errors), self.of.repeats):
             result = self._train(repeat, state)
             state = None
-            self.errors.append(result.best_error)
+            self.errors.append(self.of.values(result) if self.of.values else result.best_error)
             if self.of.report_repeats:
                 if repeat not in self.reported:
                     self.trial.report(result.best_error, step=repeat)
                 if repeat + 1 < self.of.repeats and self.trial.should_prune():
                     break  # the Wilcoxon pruner asks for the mean so far
         self._describe(result)
-        return float(np.mean(self.errors))
+        value: float | list[float] = np.mean(self.errors, axis=0).tolist()
+        return value
 
     def _train(self, repeat: int, state: dict[str, Any] | None) -> TrainResult:
         import optuna
@@ -151,7 +157,7 @@ class _Attempt:
     def _report(self, repeat: int, epoch: int, record: dict[str, float], *, may_prune: bool) -> None:
         import optuna
 
-        if repeat > 0 or self.of.report_repeats:
+        if repeat > 0 or self.of.report_repeats or self.of.values is not None:
             return
         if epoch not in self.reported:
             self.trial.report(record[METRIC], step=epoch)
@@ -202,6 +208,8 @@ class _Attempt:
             # for reading; the objective has all digits
             **{name: round(value, 5) for name, value in scores.items()},
         }
+        if errors := domain_errors(result.history, result.best_epoch):
+            values["domain_errors"] = {name: round(error, 5) for name, error in errors.items()}
         describe(self.trial, values)
         self._show(result.history)
 

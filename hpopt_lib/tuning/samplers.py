@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hpopt_lib.tuning.space import SearchSpace
 
-SAMPLERS = ("tpe", "cmaes", "gp", "random", "quasi-random", "grid")
+SAMPLERS = ("tpe", "cmaes", "gp", "nsga2", "random", "quasi-random", "grid")
 PRUNERS = ("median", "successive-halving", "hyperband", "wilcoxon", "none")
 #: Values that a grid search tries of a parameter that has neither choices nor a step.
 GRID_POINTS = 3
@@ -27,10 +27,11 @@ def make_sampler(name: str, *, seed: int, space: SearchSpace, worker: int = 0) -
 
     Parameters
     ----------
-    name : {"tpe", "cmaes", "gp", "random", "quasi-random", "grid"}
+    name : {"tpe", "cmaes", "gp", "nsga2", "random", "quasi-random", "grid"}
         ``tpe``: multivariate tree-structured Parzen estimator with the constant liar, which
         keeps parallel workers from drawing the same point. ``cmaes`` draws categorical and
         conditional parameters independently. ``quasi-random``: scrambled Sobol sequence.
+        ``nsga2``: a genetic algorithm for several objectives.
         ``grid``: `GRID_POINTS` values of every range.
     seed : int
         Of the study.
@@ -58,6 +59,8 @@ def make_sampler(name: str, *, seed: int, space: SearchSpace, worker: int = 0) -
             return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
         if name == "gp":
             return optuna.samplers.GPSampler(seed=own, deterministic_objective=False)
+        if name == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=own)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=own)
         if name == "quasi-random":

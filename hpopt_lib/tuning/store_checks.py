@@ -33,6 +33,11 @@ def check_columns(store: Store, space: SearchSpace) -> None:
 
 def check_memory(config: StudyConfig, store: Store, space: SearchSpace, backend: TrainingBackend) -> None:
     """Raise when the frames do not fit into the memory of the study, and its trials need them there."""
+    if config.memory_mb is not None and config.domains:
+        raise HpoptError(
+            f"--memory: --select {config.select} holds several validation splits in memory, without a bound",
+            remedy="leave one of the two out",
+        )
     # a backend that does not stream reads all frames, however few are trained on
     n_train = config.n_train if backend.streams else None
     if fits(store, config.memory_mb, validation=config.validation, n_train=n_train):

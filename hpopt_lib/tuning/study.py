@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
+from hpopt_lib.store import Store
 from hpopt_lib.tuning.config import StudyConfig, finished, make_study, store_path, study_config
 from hpopt_lib.tuning.processes import work
+from hpopt_lib.tuning.selection import ONE, selection_sentence
 from hpopt_lib.tuning.storage import open_storage
 from hpopt_lib.tuning.workers import WorkerOptions
 
@@ -46,6 +48,7 @@ def create_study(
         raise HpoptError(f"--trials {trials}: too few", remedy="give at least 1")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config.dataset()  # bad data must not become a study
+    config.training()
     return make_study(name, config, open_storage(storage), trials=trials)
 
 
@@ -103,6 +106,9 @@ def tune(
         return study
     create_study(name, config, trials=trials, storage=storage)
     say(f"study {name}: {before} of {trials} trials finished; {jobs} process{'es' * (jobs > 1)}")
+    if config.select != ONE:
+        with Store.open(config.store) as store:
+            say(f"study {name}: {selection_sentence(config, store)}")
     options = options or WorkerOptions()
     if not work(name, storage, options, jobs=min(jobs, trials - before), deadline=deadline):
         raise KeyboardInterrupt

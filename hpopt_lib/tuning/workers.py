@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.potential.training import TrainingDivergedError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.backends import training_backend
 from hpopt_lib.tuning.config import WORKERS, finished, join_study
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import Janitor, checkpoint_path, root_number
 from hpopt_lib.tuning.objective import Objective
 from hpopt_lib.tuning.origin import resolve_device
 from hpopt_lib.tuning.queue import TrialQueue
+from hpopt_lib.tuning.selection import trial_values
 from hpopt_lib.tuning.storage import open_storage
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Worker:
             stops=stops,
             checkpoint=self._checkpoint if self.janitor.files is not None else None,
             device=self.device,
-            training=training_backend(config.backend).training,
+            training=config.training(),
+            values=trial_values(config, data),
             on_result=options.on_result,
         )
         self.queue = TrialQueue(self.study, self.janitor, options.trials, self.number, self.device, memory_mb)
@@ -138,7 +139,7 @@ class Worker:
         self.study._thread_local.cached_all_trials = None
         self.study._thread_local.in_optimize_loop = True
         start = time.monotonic()
-        value: float | None = None
+        value: float | list[float] | None = None
         state, cause, failure = TrialState.FAIL, "", ""
         with get_heartbeat_thread(trial_id, self.study._storage):
             with warnings.catch_warnings():
@@ -212,9 +213,16 @@ class Worker:
         if self.janitor.files is not None:
             self._checkpoint(root_number(trial._cached_frozen_trial)).unlink(missing_ok=True)
         self.queue.duplicates = self.queue.duplicates + 1 if cause == "duplicate" else 0
-        shown = f"{value:.2f} meV/atom" if value is not None else failure
+        shown = _shown(value) if value is not None else failure
         done = f"{finished(self.study)} of {self.queue.last_wanted}"
         say(f"trial {trial.number}: {state.name.lower()} {shown} ({done})")
+
+
+def _shown(value: float | list[float]) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f} meV/atom"
+    in_domain, worst, network_us = value
+    return f"{in_domain:.2f} and {worst:.2f} meV/atom, {network_us:.3g} µs/atom"
 
 
 class _Duplicate(Exception):

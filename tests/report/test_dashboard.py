@@ -21,6 +21,7 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.report.dashboard import make_dashboard
 from hpopt_lib.report.trial_artifact import attach_learning_curve
 from hpopt_lib.tuning.config import StudyConfig, store_path
+from hpopt_lib.tuning.selection import METRICS
 from hpopt_lib.tuning.storage import files_folder, load_study
 from hpopt_lib.tuning.study import tune
 from hpopt_lib.tuning.workers import WorkerOptions
@@ -34,13 +35,14 @@ def address(request, tmp_path_factory, store_path) -> str:
     return make_small_study(store_path, f"{request.param}:///{tmp_path_factory.mktemp('dash')}/s.db")
 
 
-def make_small_study(store: Path, storage: str) -> str:
+def make_small_study(store: Path, storage: str, **changes) -> str:
     config = StudyConfig(
         store=store_path_of(store),
         space="[lr]\ntype='float'\nlow=1e-3\nhigh=1e-1\nlog=true\n",
         validation="val",
         fixed={"epochs": 3, "num_layers": 1, "batch_size": 32},
         pruner="none",
+        **changes,
     )
     hook = functools.partial(attach_learning_curve, folder=files_folder(storage))
     tune("s", config, trials=2, storage=storage, options=WorkerOptions(on_result=hook))
@@ -99,6 +101,19 @@ def test_trials_are_shown_with_attributes_and_curves(serve, address):
             f"/artifacts/{number}/{trial['trial_id']}/{artifact['artifact_id']}"
         )
         assert (status, headers["Content-Type"]) == (200, "image/svg+xml") and b"<svg" in body
+
+
+def test_a_study_of_three_objectives_is_shown(serve, tmp_path, store_path):
+    changes = {"select": "pareto", "domains": ["val", "ood"], "metric": METRICS["pareto"]}
+    client, printed = serve(
+        make_small_study(store_path, f"sqlite:///{tmp_path}/p.db", **changes), token=TOKEN
+    )
+    number = come_in(client, printed).rpartition("/")[2]
+    (summary,) = json.loads(client.ask("/api/studies")[2])["study_summaries"]
+    assert summary["directions"] == ["minimize"] * 3
+    detail = json.loads(client.ask(f"/api/studies/{number}?after=0")[2])
+    assert [len(trial["values"]) for trial in detail["trials"]] == [3, 3] and detail["best_trials"]
+    assert [len(trial["artifacts"]) for trial in detail["trials"]] == [1, 1]
 
 
 def test_other_sites_and_names_are_refused(serve, address):

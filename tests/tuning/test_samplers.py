@@ -40,7 +40,8 @@ def test_kinds_of_samplers():
     samplers = optuna.samplers
     kinds = {
         "tpe": samplers.TPESampler, "cmaes": samplers.CmaEsSampler, "gp": samplers.GPSampler,
-        "random": samplers.RandomSampler, "quasi-random": samplers.QMCSampler, "grid": samplers.GridSampler,
+        "nsga2": samplers.NSGAIISampler, "random": samplers.RandomSampler, "quasi-random": samplers.QMCSampler,
+        "grid": samplers.GridSampler,
     }  # fmt: skip
     assert set(kinds) == set(SAMPLERS)
     for name, kind in kinds.items():
