@@ -42,6 +42,12 @@ _STUDY_OPTIONS = (
     click.option(
         "--repeats", type=int, default=1, show_default=True, help="Trainings in a trial, with other seeds."
     ),
+    click.option(
+        "--race",
+        type=float,
+        metavar="CONFIDENCE",
+        help="Leave out repeats of a trial that with this confidence (0.95) cannot become the best.",
+    ),
     click.option("--train-frames", type=int, help="Train on so many frames only."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the study."),
     click.option("--backend", default="hpopt", show_default=True, help="What trains: hpopt or amptorch."),
@@ -64,6 +70,7 @@ def build_config(
     pruner: str,
     validation: str | None,
     repeats: int,
+    race: float | None,
     train_frames: int | None,
     seed: int,
     backend: str = "hpopt",
@@ -86,6 +93,7 @@ def build_config(
         pruner=pruner,
         seed=seed,
         repeats=repeats,
+        race=race,
         n_train=train_frames,
         backend=backend,
     )
