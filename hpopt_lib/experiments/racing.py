@@ -34,7 +34,8 @@ def raced(repeats: np.ndarray, *, confidence: float) -> np.ndarray:
         Fewer than ``n_repeats`` for a trial that was stopped.
     """
     n_repeats = repeats.shape[1]
-    used, finished = np.full(len(repeats), n_repeats), []
+    used = np.full(len(repeats), n_repeats)
+    finished: list[list[float]] = []
     for place, errors in enumerate(repeats.tolist()):
         for done in range(1, n_repeats):
             now = standing(errors[:done], finished, repeats=n_repeats, confidence=confidence)
@@ -157,8 +158,8 @@ def run_budget(
     Returns
     -------
     dict of str to dict of str to list of float
-        For each rule and order ``error``, the mean error over the unseen seeds of the chosen trial in meV/atom,
-        and ``trials``, how many were begun.
+        For each rule and order ``error``, the mean error over the unseen seeds of the chosen trial
+        in meV/atom, and ``trials``, how many were begun.
     """
     if not 2 <= repeats < len(table.seeds):
         raise ValueError(f"{repeats} repeats leave none of {len(table.seeds)} seeds to judge by")
