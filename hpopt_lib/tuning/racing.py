@@ -112,7 +112,7 @@ def check_race(confidence: float | None, *, repeats: int, pruner: str) -> None:
         return
     if not 0.5 <= confidence < 1:
         raise HpoptError(
-            f"--race {confidence}: no confidence between 0.5 and 1",
+            f"--race {confidence}: no confidence from 0.5 to below 1",
             remedy="pass --race 0.95, or leave it out",
         )
     if repeats < 2:

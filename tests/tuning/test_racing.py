@@ -160,8 +160,8 @@ def test_races_that_cannot_be_run():
     check_race(None, repeats=1, pruner="wilcoxon")
     check_race(0.95, repeats=2, pruner="median")
     for confidence, repeats, pruner, message in (
-        (1.0, 5, "none", "no confidence between 0.5 and 1"),
-        (0.2, 5, "none", "no confidence between 0.5 and 1"),
+        (1.0, 5, "none", "no confidence from 0.5 to below 1"),
+        (0.2, 5, "none", "no confidence from 0.5 to below 1"),
         (0.95, 1, "none", "--repeats is 1; pass --repeats 3"),
         (0.95, 5, "wilcoxon", "--pruner wilcoxon decides on the same repeats"),
     ):
