@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -130,6 +130,14 @@ def run_racing(
             rows["trainings_saved"].append(round(float(1 - used.sum() / repeats.size), 6))
         results[name] = rows
     return results
+
+
+def lost_interval(lost: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) interval of how often the best is lost: a bootstrap of zeros has no width."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(round(sum(lost)), len(lost)).proportion_ci(confidence, method="exact")
+    return float(ends.low), float(ends.high)
 
 
 def run_budget(

@@ -134,10 +134,10 @@ def claims_page(claims: Collection[Claim], profile: str, toc: str = "") -> str:
         "",
         "Every claim of this book that a cell checked while the book was built, with the numbers that",
         f"decided and a link to the cell. `hpopt book build` wrote this page, with the profile `{profile}`;",
-        "no verdict is typed. A claim whose cell did not run stops the build. *Cannot be shown here* means that",
-        "these data, or this size, do not decide.",
+        "no verdict is typed. A claim whose cell did not run stops the build. *Cannot be shown here* means",
+        "that these data, or this size, do not decide.",
         "",
-        "; ".join(f"**{number}** {word}" for word, number in counts.items()) + ".",
+        "; ".join(f"**{word}**: {number}" for word, number in counts.items()) + ".",
     ]
     by_chapter: dict[Chapter, list[Claim]] = {}
     for claim in claims:

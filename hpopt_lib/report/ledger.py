@@ -43,7 +43,7 @@ def claim(name: str, text: str, verdict: bool | np.bool_ | None, evidence: str) 
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"claim {name!r}: the name is words with hyphens, such as gmp-speed")
-    if not text.strip() or not re.search(r"\d", evidence):
+    if not text.strip() or (verdict is not None and not re.search(r"\d", evidence)):
         raise ValueError(f"claim {name}: a claim needs a sentence, and evidence with numbers")
     if verdict is not None and not isinstance(verdict, bool | np.bool_):
         raise ValueError(f"claim {name}: the verdict is True, False or None, not {verdict!r}")

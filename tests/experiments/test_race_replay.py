@@ -10,7 +10,15 @@ import pytest
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.experiments.agreement import check_agreement
 from hpopt_lib.experiments.pruning import flat
-from hpopt_lib.experiments.racing import choice, raced, rules, run_budget, run_racing, stopped_at_once
+from hpopt_lib.experiments.racing import (
+    choice,
+    lost_interval,
+    raced,
+    rules,
+    run_budget,
+    run_racing,
+    stopped_at_once,
+)
 from hpopt_lib.experiments.records import read_record
 from hpopt_lib.experiments.trial_table import TrialTable
 
@@ -55,6 +63,12 @@ def test_an_equal_budget_is_kept_and_the_judging_seeds_are_not_seen(table):
     assert all(10 < n < 30 for n in trials["race 0.95"])
     with pytest.raises(ValueError, match="5 repeats leave none of 5 seeds"):
         run_budget(table, confidences=[], n_orders=1, trainings=30, repeats=5, seed=0)
+
+
+def test_what_was_never_lost_in_a_few_studies_may_still_be():
+    assert lost_interval([0.0] * 20) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+    low, high = lost_interval([1.0] + [0.0] * 19)
+    assert 0 < low < 0.05 < high < 0.3
 
 
 def test_a_doctored_record_stops_the_build(table):
