@@ -13,6 +13,7 @@ from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.objective import Objective
 from hpopt_lib.tuning.racing import check_race, standing
 from hpopt_lib.tuning.space import parse_space
+from hpopt_lib.tuning.study import tune
 
 SPACE = "[num_nodes]\ntype='int'\nlow=1\nhigh=20\n"
 FIXED = {"epochs": 2, "num_layers": 1, "batch_size": 16}
@@ -154,6 +155,23 @@ def test_a_trial_goes_on_at_its_repeat_and_is_judged_by_what_the_others_found_me
     with pytest.raises(optuna.TrialPruned, match="after 2 of 5 repeats: 10.*best 1.0"):
         objective(**options)(trial)
     assert len(Fake.steps) == 10  # not one epoch more
+
+
+def test_workers_race_against_each_others_trials(make_config, tmp_path, capsys):
+    from hpopt_lib.report.tables import study_summary
+
+    config = make_config(repeats=4, race=0.9, sampler="random")
+    study = tune("s", config, trials=10, storage=f"sqlite:///{tmp_path}/s.db", jobs=2)
+    states = [trial.state.name for trial in study.trials]
+    assert sorted(set(states)) == ["COMPLETE", "PRUNED"] and len(states) == 10
+    assert len({trial.user_attrs["worker"] for trial in study.trials}) == 2
+    for trial in study.trials:
+        repeats = len(trial.user_attrs["repeat_errors"])
+        assert (repeats == 4) == (trial.state.name == "COMPLETE")
+        assert trial.user_attrs.get("stopped", "").startswith(f"after {repeats} of 4") == (repeats < 4)
+    assert "race, confidence       0.9" in study_summary(study)
+    with pytest.raises(HpoptError, match="race \\(0.9, now None\\)"):
+        tune("s", make_config(repeats=4, sampler="random"), trials=11, storage=f"sqlite:///{tmp_path}/s.db")
 
 
 def test_races_that_cannot_be_run():
