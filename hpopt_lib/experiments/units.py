@@ -181,8 +181,8 @@ def agreement_of(
 def self_agreement(found: Mapping[str, np.ndarray], name: str) -> float:
     """Kendall's rank correlation of a metric with itself when the seeds are others.
 
-    The mean over all divisions of the seeds into two parts, as equal as can be. Two metrics that agree so
-    well are not told apart by these seeds.
+    The mean over all divisions of the seeds into two parts, as equal as can be: how much of a metric's order
+    is more than luck.
     """
     from scipy.stats import kendalltau
 
@@ -194,6 +194,14 @@ def self_agreement(found: Mapping[str, np.ndarray], name: str) -> float:
         for part in parts
     ]
     return float(np.mean(taus))
+
+
+def yardstick(found: Mapping[str, np.ndarray], first: str, second: str) -> float:
+    """Agreement up to which two metrics are not told apart: the smaller of their agreements with themselves.
+
+    A metric that hardly agrees with itself agrees with no other either, and says nothing by it.
+    """
+    return min(self_agreement(found, name) for name in (first, second))
 
 
 def swaps(found: Mapping[str, np.ndarray], first: str, second: str) -> list[tuple[int, int]]:

@@ -10,7 +10,14 @@ import pytest
 
 from hpopt_lib.experiments import units
 from hpopt_lib.experiments.records import read_record
-from hpopt_lib.experiments.units import METRICS, agreement_of, price_of_choosing, self_agreement, swaps
+from hpopt_lib.experiments.units import (
+    METRICS,
+    agreement_of,
+    price_of_choosing,
+    self_agreement,
+    swaps,
+    yardstick,
+)
 from hpopt_lib.store import Store
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results"
@@ -53,6 +60,8 @@ def test_agreement_with_itself_is_perfect_without_luck_and_absent_without_anythi
     assert self_agreement(made_up(), "energy_mae_mev_per_atom") == pytest.approx(1)
     luck = {"energy_mae_ev": np.random.default_rng(0).normal(size=(60, 5))}
     assert abs(self_agreement(luck, "energy_mae_ev")) < 0.2
+    both = {**luck, "energy_rmse_ev": np.arange(60.0)[:, None] + np.zeros(5)}
+    assert yardstick(both, "energy_mae_ev", "energy_rmse_ev") == self_agreement(luck, "energy_mae_ev")
 
 
 def test_differences_forget_what_a_system_has_in_common():
