@@ -96,6 +96,7 @@ def main() -> None:
     data, path = Dataset.from_store(store), str(store.path.resolve())
     stack, repeats = (4, 1) if options.quick else (16, options.repeats)
     cores = len(os.sched_getaffinity(0))
+    busy = os.getloadavg()[0]
     rows = []
     for shape in SHAPES[:1] if options.quick else SHAPES:
         settings = TrainSettings(epochs=2 if options.quick else 5, **shape)
@@ -125,7 +126,8 @@ def main() -> None:
         f"{len(data.train):,} frames ({len(data.train.features):,} atoms) of the embedded oc20-like set, "
         f"{settings.num_layers} hidden layers: one after the other (`train`), or in one stack "
         "(`train_many`). Processes of one thread each. Trainings per hour of wall time; medians, and the "
-        f"range of the ratio, of {repeats} rounds taken in turn.",
+        f"range of the ratio, of {repeats} rounds taken in turn. Load average of the machine before: "
+        f"{busy:.1f} on {cores} cores; other work lowers the rates, and hits both ways alike.",
         table(["shape", "processes", "one by one, 1/h", "together, 1/h", "ratio"], rows),
     ]
     publish(TITLE, text, out)

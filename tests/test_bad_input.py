@@ -475,6 +475,19 @@ def test_the_wilcoxon_pruner_without_repeats(world):
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (["--race", 0.95], "--race 0.95: it stops repeats of a training, and --repeats is 1"),
+        (["--race", 95, "--repeats", 5], "--race 95.0: no confidence from 0.5 to below 1"),
+        (["--race", 0.9, "--repeats", 5, "--pruner", "wilcoxon"], "--race 0.9: --pruner wilcoxon decides"),
+    ],
+)
+def test_races(world, options, fragment):
+    arguments = ["tune", "good.lmdb", "--study", "s", "--trials", 1, *options, *FITTING]
+    assert fragment in refused_without_study(world, arguments)
+
+
 def test_a_grid_over_conditions(world):
     arguments = ["tune", "good.lmdb", "--study", "s", "--trials", 1, "--sampler", "grid", *FITTING]
     assert "sampler grid: the space has conditional parameters" in refused_without_study(world, arguments)

@@ -67,6 +67,12 @@ _STUDY_OPTIONS = (
     click.option(
         "--repeats", type=int, default=1, show_default=True, help="Trainings in a trial, with other seeds."
     ),
+    click.option(
+        "--race",
+        type=float,
+        metavar="CONFIDENCE",
+        help="Leave out repeats of a trial that with this confidence (0.95) cannot become the best.",
+    ),
     click.option("--train-frames", type=int, help="Train on so many frames only."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the study."),
     click.option("--backend", default="hpopt", show_default=True, help="What trains: hpopt or amptorch."),
@@ -89,6 +95,7 @@ def build_config(
     pruner: str | None,
     validation: str | None,
     repeats: int,
+    race: float | None,
     train_frames: int | None,
     seed: int,
     backend: str = "hpopt",
@@ -120,6 +127,7 @@ def build_config(
         pruner=pruner or default_pruner(select),
         seed=seed,
         repeats=repeats,
+        race=race,
         n_train=train_frames,
         backend=backend,
         memory_mb=memory_mb,

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.report.chapters import Chapter, find_chapter, list_chapters
+from hpopt_lib.report.claims_page import collect
 from hpopt_lib.report.execution import BUILD_FOLDER, Job, execute_all, run_chapter
 from hpopt_lib.report.freshness import chapter_digest, inputs_digest, is_fresh, last_duration
 from hpopt_lib.report.notebooks import renew_prose
@@ -70,19 +71,22 @@ def build_book(
     Raises
     ------
     HpoptError
-        For a wrong profile or parameter, a failing cell, a Sphinx warning or a broken link.
+        For a wrong profile or parameter, a failing cell, a claim that no cell registered, a Sphinx
+        warning or a broken link.
     """
     root = Path(root).resolve()
     everything = list_chapters(root)
     settings = load_profile(root, profile, everything)
     chosen = everything if chapters is None else [find_chapter(root, name) for name in chapters]
     _execute_all(root, chosen, settings, jobs=jobs, force=force)
+    executed = {c: path for c in everything if (path := _notebook(root, profile, c)).is_file()}
+    claims = collect(everything, executed, complete=chosen)
     if not render:
         return executed_folder(root, profile)
-    executed = {c: path for c in everything if (path := _notebook(root, profile, c)).is_file()}
     start = time.monotonic()
     say(f"rendering {counted(len(executed), 'executed chapter')} and the other pages")
-    folder = stage(root, executed, root / BUILD_FOLDER / "stage" / profile, profile=profile)
+    place = root / BUILD_FOLDER / "stage" / profile
+    folder = stage(root, executed, place, profile=profile, claims=claims)
     html, log = html_folder(root, profile), root / BUILD_FOLDER / profile / "sphinx.log"
     complaints = render_html(folder, html, log=log, incremental=incremental)
     if complaints:

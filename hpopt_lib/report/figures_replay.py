@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,38 +15,41 @@ from hpopt_lib.report.style import BLACK, GREY, PALETTE, legend_above, styled
 
 @styled
 def plot_regret_and_saving(
-    families: Mapping[str, Mapping[int, tuple[Sequence[float], Sequence[float]]]],
+    families: Mapping[str, Mapping[Any, tuple[Sequence[float], Sequence[float]]]],
     *,
     tolerated: float,
     unit: str,
+    saved: str = "seconds",
 ) -> Figure:
-    """Mean regret against the share of time saved, a line for each pruner along its warm-ups.
+    """Mean regret against the share of time saved, a line for each rule along its settings.
 
     Parameters
     ----------
-    families : mapping of str to mapping of int to (regrets, savings)
-        By pruner and warm-up in epochs; one value for each order.
+    families : mapping of str to mapping of (regrets, savings)
+        By rule and setting (a pruner and its warm-up in epochs); one value for each order.
     tolerated : float
         Regret of a dashed line.
     unit : str
         Of the regret.
+    saved : str
+        What is saved.
     """
     figure, axis = canvas(height=3.8)
     for k, (name, settings) in enumerate(families.items()):
-        x = np.array([100 * np.mean(saved) for _, saved in settings.values()])
+        x = np.array([100 * np.mean(savings) for _, savings in settings.values()])
         y = np.array([np.mean(regret) for regret, _ in settings.values()])
         ends = np.array([bootstrap_interval(regret) for regret, _ in settings.values()])
         axis.errorbar(
             x, y, yerr=np.abs(ends.T - y), color=PALETTE[k], marker=MARKERS[k], linestyle=LINES[k],
             capsize=2, linewidth=1, label=name,
         )  # fmt: skip
-        for warmup, at_x, at_y in zip(settings, x, y):
+        for setting, at_x, at_y in zip(settings, x, y):
             axis.annotate(
-                str(warmup), (at_x, at_y), xytext=(4, 4), textcoords="offset points",
+                str(setting), (at_x, at_y), xytext=(4, 4), textcoords="offset points",
                 fontsize=7, color=PALETTE[k],
             )  # fmt: skip
     axis.axhline(tolerated, color=BLACK, linestyle="--", linewidth=1, label="tolerated")
-    axis.set(xlabel="seconds saved (%)", ylabel=f"mean regret ({unit})")
+    axis.set(xlabel=f"{saved} saved (%)", ylabel=f"mean regret ({unit})")
     legend_above(axis)
     return figure
 

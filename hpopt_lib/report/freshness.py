@@ -22,7 +22,7 @@ LIBRARY = Path(__file__).resolve().parents[1]
 
 #: The machinery that renders pages: a change in it does not call for another execution.
 NOT_INPUTS = re.compile(
-    r"report/(assets/.*|(book\w*|chapters|execution|freshness|notebooks|pages|profiles|rendering|sphinx_ext)\.py)"
+    r"report/(assets/.*|(book\w*|chapters|claims_page|execution|freshness|notebooks|pages|profiles|rendering|sphinx_ext)\.py)"
 )
 
 #: Tags that change what happens when a cell is executed; all others are about its looks.

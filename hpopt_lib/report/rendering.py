@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.report.chapters import BOOK_FOLDER, Chapter
+from hpopt_lib.report.claims_page import CLAIMS_PAGE, Claim, claims_page
 from hpopt_lib.report.freshness import LIBRARY
 from hpopt_lib.report.pages import STATISTICS_PAGE, closing_cell, statistics_page
 
@@ -36,7 +37,14 @@ _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def stage(root: Path, executed: Mapping[Chapter, Path], folder: Path, *, profile: str) -> Path:
+def stage(
+    root: Path,
+    executed: Mapping[Chapter, Path],
+    folder: Path,
+    *,
+    profile: str,
+    claims: Collection[Claim] = (),
+) -> Path:
     """Bring a copy of the book's sources up to date in which executed notebooks replace chapters.
 
     Only files that differ are written, so that a following incremental render is short.
@@ -51,12 +59,16 @@ def stage(root: Path, executed: Mapping[Chapter, Path], folder: Path, *, profile
         The staging folder.
     profile : str
         Named on the generated pages.
+    claims : collection of Claim
+        For the ledger; there is no such page without any.
     """
     wanted = {name: path.read_bytes() for name, path in _sources(root)}
     for chapter, path in executed.items():
         del wanted[chapter.label]
         wanted[str(Path(chapter.label).with_suffix(".ipynb"))] = _page_notebook(path)
     wanted[STATISTICS_PAGE] = statistics_page(executed, profile).encode()
+    if claims:
+        wanted[CLAIMS_PAGE] = claims_page(claims, profile, wanted["_toc.yml"].decode()).encode()
     for old in sorted(folder.rglob("*")):
         name = old.relative_to(folder).as_posix()
         if old.is_file() and name not in wanted and not name.startswith("_build/"):

@@ -285,6 +285,7 @@ def setting_rows(study: optuna.Study) -> list[dict[str, str]]:
             "sampler": config.sampler,
             "pruner": config.pruner,
             "repeats in a trial": config.repeats,
+            **({"race, confidence": config.race} if config.race is not None else {}),
             "seed": config.seed,
             "fixed hyperparameters": fixed,
             **({"backend": config.backend} if config.backend != BACKEND else {}),

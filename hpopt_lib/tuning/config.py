@@ -16,6 +16,7 @@ from hpopt_lib.potential.streaming import StreamingDataset, load_dataset
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import DEFAULT, training_backend
 from hpopt_lib.tuning.objective import METRIC
+from hpopt_lib.tuning.racing import check_race
 from hpopt_lib.tuning.samplers import PRUNER, make_pruner, make_sampler
 from hpopt_lib.tuning.selection import ONE, check_objectives, study_training
 from hpopt_lib.tuning.space import SearchSpace, parse_space
@@ -51,6 +52,8 @@ class StudyConfig:
     sampler, pruner : str
         Names, see `hpopt_lib.tuning.samplers`.
     seed, repeats : int
+    race : float or None
+        Confidence with which repeats of a trial that cannot win are left out; None runs all.
     n_train : int or None
         Number of training frames; all when None.
     metric : str
@@ -74,6 +77,7 @@ class StudyConfig:
     pruner: str = PRUNER
     seed: int = 0
     repeats: int = 1
+    race: float | None = None
     n_train: int | None = None
     metric: str = METRIC
     backend: str = DEFAULT
@@ -170,6 +174,7 @@ def make_study(
     make_sampler(config.sampler, seed=config.seed, space=config.search_space())
     make_pruner(config.pruner, epochs=config.epochs(), repeats=config.repeats)
     check_objectives(config)
+    check_race(config.race, repeats=config.repeats, pruner=config.pruner)
     with Store.open(config.store) as store:
         fingerprint, reference = store.fingerprint, store.reference.label
     address = getattr(storage, "hpopt_address", None)

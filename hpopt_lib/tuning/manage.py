@@ -72,6 +72,8 @@ def trial_records(study: optuna.Study) -> list[dict[str, Any]]:
                 "seconds": seconds,
                 "epochs": trial.user_attrs.get("epochs"),
                 "failure": trial.user_attrs.get("failure"),
+                "repeat_errors": trial.user_attrs.get("repeat_errors"),
+                "stopped": trial.user_attrs.get("stopped"),
                 "params": dict(trial.params),
                 "settings": trial.user_attrs.get("settings"),
                 "intermediate_values": {str(k): v for k, v in trial.intermediate_values.items()},

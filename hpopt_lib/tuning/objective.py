@@ -25,6 +25,7 @@ from hpopt_lib.progress import say
 from hpopt_lib.tuning.attributes import describe, should_prune
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import root_number
+from hpopt_lib.tuning.racing import finished_repeats, standing
 
 if TYPE_CHECKING:
     import optuna
@@ -44,7 +45,8 @@ class Objective:
     Every epoch reports the **validation** error, so pruning never sees the training error.
     With several repeats the value is their mean; the Wilcoxon pruner then gets one report
     for each repeat (its steps are repeats), every other pruner one for each epoch of the
-    first repeat.
+    first repeat. With `race` a trial whose mean can no longer become the best has no further
+    repeats and is pruned; the reason and its mean so far stay with it.
 
     Attributes
     ----------
@@ -56,6 +58,8 @@ class Objective:
     repeats : int
     report_repeats : bool
         Whether the pruner compares repeats instead of epochs.
+    race : float or None
+        Confidence of `hpopt_lib.tuning.racing.standing`; every trial has all repeats when None.
     stops : Interrupts
         Tells after every epoch whether to stop, and holds signals back during a report.
     checkpoint : callable, optional
@@ -76,6 +80,7 @@ class Objective:
     seed: int
     repeats: int = 1
     report_repeats: bool = False
+    race: float | None = None
     stops: Interrupts = field(default_factory=Interrupts)
     checkpoint: Callable[[int], Path] | None = None
     device: str = "cpu"
@@ -89,7 +94,7 @@ class Objective:
         Raises
         ------
         optuna.TrialPruned
-            When the pruner stops the trial.
+            When the pruner or the race stops the trial.
         TrialStopped
             When a signal or the time limit stops it; the checkpoint is stored.
         TrainingDivergedError
@@ -109,6 +114,7 @@ class _Attempt:
         self.root, self.reported = root_number(frozen), set(frozen.intermediate_values)
         self.path = objective.checkpoint(self.root) if objective.checkpoint else None
         self.errors: list[Any] = []  # of the repeats; lists when there are several objectives
+        self.history: list[dict[str, float]] = []
         self.epochs = 0
         self.last_save = time.monotonic()
 
@@ -118,8 +124,9 @@ class _Attempt:
         if state is not None:
             self.errors, self.epochs = list(state["errors"]), int(state["epochs"])
         for repeat in range(len(self.errors), self.of.repeats):
+            self._race()  # also when a trial goes on: the others have not stood still
             result = self._train(repeat, state)
-            state = None
+            state, self.history = None, result.history
             self.errors.append(self.of.values(result) if self.of.values else result.best_error)
             if self.of.report_repeats:
                 if repeat not in self.reported:
@@ -129,6 +136,21 @@ class _Attempt:
         self._describe(result)
         value: float | list[float] = np.mean(self.errors, axis=0).tolist()
         return value
+
+    def _race(self) -> None:
+        import optuna
+
+        if self.of.race is None or not self.errors:
+            return
+        repeats = self.of.repeats
+        others = finished_repeats(self.trial.study, repeats)
+        now = standing(self.errors, others, repeats=repeats, confidence=self.of.race)
+        if now is None or not now.cannot_win:
+            return
+        known = {"epochs": self.epochs, "repeat_errors": self.errors, "mean_so_far": now.mean}
+        describe(self.trial, {**known, "stopped": str(now)})
+        self._show(self.history)
+        raise optuna.TrialPruned(str(now))
 
     def _train(self, repeat: int, state: dict[str, Any] | None) -> TrainResult:
         import optuna

@@ -124,7 +124,7 @@ def study_training(config: StudyConfig, training: Callable[..., Any] | None) -> 
 
 
 def check_objectives(config: StudyConfig) -> None:
-    """Raise when the sampler or the pruner does not go with several objectives."""
+    """Raise when the sampler, the pruner or a race does not go with several objectives."""
     if config.select != PARETO:
         return
     if config.sampler == "cmaes":
@@ -135,6 +135,11 @@ def check_objectives(config: StudyConfig) -> None:
     if config.pruner != "none":
         raise HpoptError(
             f"--pruner {config.pruner}: Optuna does not prune studies of several objectives",
+            remedy="leave it out with --select pareto, or use --select worst-domain",
+        )
+    if config.race is not None:
+        raise HpoptError(
+            f"--race {config.race}: compares one mean, and --select pareto has three objectives",
             remedy="leave it out with --select pareto, or use --select worst-domain",
         )
 

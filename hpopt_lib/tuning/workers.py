@@ -95,6 +95,7 @@ class Worker:
             seed=config.seed,
             repeats=config.repeats,
             report_repeats=config.pruner == "wilcoxon",
+            race=config.race,
             stops=stops,
             checkpoint=self._checkpoint if self.janitor.files is not None else None,
             device=self.device,
@@ -140,7 +141,7 @@ class Worker:
         self.study._thread_local.in_optimize_loop = True
         start = time.monotonic()
         value: float | list[float] | None = None
-        state, cause, failure = TrialState.FAIL, "", ""
+        state, cause, failure, reason = TrialState.FAIL, "", "", ""
         with get_heartbeat_thread(trial_id, self.study._storage):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -149,8 +150,8 @@ class Worker:
                 if (twin := self._twin(trial)) is not None:
                     raise _Duplicate(f"the same hyperparameters as trial {twin}")
                 value, state = self.objective(trial), TrialState.COMPLETE
-            except optuna.TrialPruned:
-                state = TrialState.PRUNED
+            except optuna.TrialPruned as error:
+                state, reason = TrialState.PRUNED, str(error)
             except (TrialStopped, KeyboardInterrupt) as error:
                 reason = str(error) or "interrupted"
                 self._give_back(trial, reason)
@@ -169,7 +170,7 @@ class Worker:
                     self.janitor.close(_frozen(trial), f"{type(error).__name__}: {error}", cause="defect")
                     raise
                 cause, failure = "training", f"out of memory: {str(error).splitlines()[0][:200]}"
-            self._tell(trial, value, state, cause, failure, time.monotonic() - start)
+            self._tell(trial, value, state, cause, failure, reason, time.monotonic() - start)
 
     def _twin(self, trial: optuna.Trial) -> int | None:
         """Number of an earlier trial with the same hyperparameters; also draws all of this one's."""
@@ -196,7 +197,7 @@ class Worker:
         self.janitor.requeue_own(_frozen(trial), reason)
         say(f"trial {trial.number}: {reason}; it is in the queue again")
 
-    def _tell(self, trial, value, state, cause, failure, seconds) -> None:
+    def _tell(self, trial, value, state, cause, failure, reason, seconds) -> None:
         import optuna
         from optuna.study._tell import _tell_with_warning
 
@@ -213,7 +214,7 @@ class Worker:
         if self.janitor.files is not None:
             self._checkpoint(root_number(trial._cached_frozen_trial)).unlink(missing_ok=True)
         self.queue.duplicates = self.queue.duplicates + 1 if cause == "duplicate" else 0
-        shown = _shown(value) if value is not None else failure
+        shown = _shown(value) if value is not None else failure or reason.removeprefix("pruned ")
         done = f"{finished(self.study)} of {self.queue.last_wanted}"
         say(f"trial {trial.number}: {state.name.lower()} {shown} ({done})")
 

@@ -162,6 +162,7 @@ def test_what_does_not_go_together_is_refused_in_one_line(store_path, tmp_path, 
     for words, message in (
         (("--select", "pareto", "--pruner", "median"), "Optuna does not prune studies of several objectives"),
         (("--select", "pareto", "--sampler", "cmaes"), "is for one objective"),
+        (("--select", "pareto", "--repeats", "2", "--race", "0.9"), "compares one mean"),
         (("--select", "pareto", "--pick", "cheap"), "--pick cheap: is unknown"),
         (("--pick", "fastest"), "belongs to --select pareto"),
     ):

@@ -1,0 +1,64 @@
+"""Record all metrics of many models on all validation splits.
+
+python benchmarks/record_units.py [--seeds N] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from measure import commit, machine
+
+from hpopt_lib.experiments.records import write_record
+from hpopt_lib.experiments.units import FIXED, GRID, METRICS, N_TRAIN, all_points, train_models
+from hpopt_lib.workspace import embedded_store
+
+STRIDE = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    out = Path(__file__).resolve().parents[1] / "book" / "results" / "units.json"
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    at, wall, cpu = commit(), time.perf_counter(), time.process_time()
+    store = embedded_store("oc20-like", stride=STRIDE)
+    found = train_models(store, all_points(), range(options.seeds))
+    results = {
+        f"{split}: {name}": [[float(f"{value:.6g}") for value in row] for row in values[name].tolist()]
+        for split, values in found.items()
+        for name in METRICS
+    }
+    origin = {
+        "command": f"python {shlex.join(sys.argv)}",
+        "commit": at,
+        "date": datetime.date.today().isoformat(),
+        "hardware": machine(),
+        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "numpy", "scipy")},
+        "wall_s": round(time.perf_counter() - wall, 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+    }
+    settings = {
+        "grid": GRID,
+        "fixed": FIXED,
+        "n_train": N_TRAIN,
+        "seeds": list(range(options.seeds)),
+        "set": "oc20-like",
+        "stride": STRIDE,
+    }
+    write_record(options.out, "units", settings=settings, results=results, origin=origin)
+    print(f"{options.out}: {len(all_points())} models, {origin['wall_s']} s")
+
+
+if __name__ == "__main__":
+    main()
