@@ -1,0 +1,66 @@
+"""Record random points of one of the search spaces, each trained with several seeds.
+
+    python benchmarks/record_points.py ampopt | network | features [--points N] [--processes N] [--out FILE]
+
+The features are computed anew, so that their cost is part of the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from measure import commit, machine
+
+from hpopt_lib.experiments.drawn_table import HALVES, STRIDES, DrawnTable, baselines, train_points
+from hpopt_lib.experiments.records import write_record
+from hpopt_lib.experiments.wide_space import EPOCHS, SPACES, draw
+
+RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
+POINTS = {"ampopt": 70, "network": 80, "features": 220}
+SEEDS, DRAW = [0, 1], 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("space", choices=SPACES)
+    parser.add_argument("--points", type=int, help="by default as in the book")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    at, wall = commit(), time.perf_counter()
+    params = draw(options.space, options.points or POINTS[options.space], seed=DRAW)
+    points = [(options.space, number, point) for number, point in enumerate(params)]
+    with tempfile.TemporaryDirectory() as folder:
+        errors, cpu_s, uses = train_points(points, SEEDS, folder, processes=options.processes)
+    found = {half: np.array([one[half] for one in errors]) for half in HALVES}
+    table = DrawnTable(options.space, params, found, np.array(cpu_s))
+    origin = {
+        "command": f"python {shlex.join(sys.argv)}",
+        "commit": at,
+        "date": datetime.date.today().isoformat(),
+        "hardware": machine(),
+        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "optuna", "numpy")},
+        "wall_s": round(time.perf_counter() - wall, 1),
+        "cpu_s": round(float(table.cpu_s.sum()) * len(SEEDS) + uses.computed_s + uses.read_s, 1),
+    }
+    settings = {"space": options.space, "seeds": SEEDS, "draw": DRAW, "epochs": EPOCHS, "strides": STRIDES}
+    out = options.out or RESULTS / f"points_{options.space}.json"
+    results = {**table.to_dict(), "baselines": baselines(), "feature_cache": asdict(uses)}
+    write_record(out, "points", settings=settings, results=results, origin=origin)
+    print(f"{out}: {len(table)} points, {origin['wall_s']} s, best {np.min(found['choose']):.1f} meV/atom")
+
+
+if __name__ == "__main__":
+    main()
