@@ -217,8 +217,12 @@ def ranges(table: DrawnTable, name: str, *, bins: int = 4) -> list[tuple[str, np
     low, high = float(getattr(kind, "low")), float(getattr(kind, "high"))  # noqa: B009
     ends = (np.geomspace if getattr(kind, "log", False) else np.linspace)(low, high, bins + 1)
     place = np.clip(np.searchsorted(ends, np.array(values, dtype=float), side="right") - 1, 0, bins - 1)
+    masks = [place == k for k in range(bins)]
+    if isinstance(values[0], int):  # name the whole numbers that fall into the range
+        held = [[v for v, inside in zip(values, mask) if inside] for mask in masks]
+        return [(f"{min(own)} to {max(own)}", mask) for own, mask in zip(held, masks) if own]
     labels = [f"{a:.2g} to {b:.2g}" for a, b in pairwise(ends.tolist())]
-    return [(label, place == k) for k, label in enumerate(labels)]
+    return list(zip(labels, masks))
 
 
 def best_ranges(

@@ -13,8 +13,8 @@ from hpopt_lib.potential.settings import TrainSettings
 if TYPE_CHECKING:
     import optuna
 
-#: Epochs of every training, and the fifth of them after which a stepwise schedule steps.
-EPOCHS, STEP_SIZE = 20, 4
+#: Epochs of a training; a stepwise schedule steps after each fifth of them.
+EPOCHS = 20
 #: Widths that a feature setting computes; a network sees all of them or some, evenly spread.
 N_WIDTHS = 8
 
@@ -134,9 +134,10 @@ class Configuration:
 
 
 def configuration(name: str, params: dict[str, Any]) -> Configuration:
-    """Fill what a space does not search with its fixed values."""
+    """Fill what a space does not search with its fixed values; `params` may name ``epochs`` too."""
     values = {**FEATURES_AND_DATA, **(AMPOPT_FIXED if name == "ampopt" else {}), **params}
     own = {key: values.pop(key) for key in FEATURES_AND_DATA if key not in ("num_sigmas", "max_order")}
     widths = np.geomspace(own.pop("sigma_min"), own.pop("sigma_max"), N_WIDTHS)
     gmp = GMPSettings(sigmas=tuple(float(f"{w:.4g}") for w in widths), max_order=3, cutoff=own.pop("cutoff"))
-    return Configuration(TrainSettings(**values, epochs=EPOCHS, step_size=STEP_SIZE), gmp, **own)
+    epochs = values.pop("epochs", EPOCHS)
+    return Configuration(TrainSettings(**values, epochs=epochs, step_size=max(1, epochs // 5)), gmp, **own)

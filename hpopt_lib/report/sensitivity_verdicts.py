@@ -53,11 +53,17 @@ def agreement_sentence(rankings: Mapping[str, list[str]], top: int) -> str:
     return f"Among the first {top} of all methods ({methods}): {names}."
 
 
+def interacting(gains: Mapping[tuple[str, str], np.ndarray]) -> list[tuple[str, str]]:
+    """Pairs whose gain is above zero at a level that allows for the number of pairs (Bonferroni)."""
+    confidence = 1 - 0.05 / len(gains)
+    return [pair for pair, found in gains.items() if interval(found, confidence=confidence)[0] > 0]
+
+
 def interaction_sentence(gains: Mapping[tuple[str, str], np.ndarray]) -> str:
     """Pairs whose interaction is shown, or that none is."""
-    shown = [pair for pair, found in gains.items() if interval(found)[0] > 0]
+    shown = interacting(gains)
     if not shown:
-        return f"Of {len(gains)} pairs none is shown to interact: every interval holds zero."
+        return f"Of {len(gains)} pairs none is shown to interact: no gain is above zero for certain."
     names = "; ".join(
         f"`{a}` with `{b}` ({100 * float(gains[a, b].mean()):.1f} % of the variance)" for a, b in shown
     )
