@@ -41,7 +41,7 @@ def tune_rate(store: str, workers: int, trials: int, folder: str, name: str) -> 
     config = StudyConfig(
         store=store, space=SPACE, fixed=FIXED, validation="val_id", sampler="random", pruner="none", seed=0
     )
-    storage = f"journal:{folder}/{name}.log"
+    storage = f"journal:///{folder}/{name}.log"
     study = tune(name, config, trials=trials, storage=storage, jobs=workers)
     ends = sorted(trial.datetime_complete for trial in study.trials if trial.datetime_complete)
     first = workers  # by then every worker had time to begin

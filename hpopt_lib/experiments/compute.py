@@ -20,7 +20,7 @@ FIDELITIES: dict[str, dict[str, Any]] = {
     "1/4 of the frames": {"train_share": 0.25},
     "1/2 of the frames": {"train_share": 0.5},
 }
-#: Networks whose learning curves are measured, and training frames: small ones are fitted, large ones checked.
+#: Networks whose learning curves are measured; small sizes are fitted, larger ones checked.
 NETWORKS: dict[str, dict[str, Any]] = {
     "2 layers of 32": {"num_layers": 2, "num_nodes": 32, "lr": 5e-3},
     "1 layer of 8": {"num_layers": 1, "num_nodes": 8, "lr": 1e-2},
