@@ -1,0 +1,84 @@
+"""Sentences on what more compute buys, computed from recorded trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hpopt_lib.report.sensitivity_verdicts import interval, with_range
+
+
+def fidelity_row(
+    name: str, ranks: np.ndarray, speedup: float, found: np.ndarray, alone: np.ndarray
+) -> dict[str, Any]:
+    """A row of the table of cheap trainings.
+
+    Parameters
+    ----------
+    name : str
+    ranks : numpy.ndarray
+        Rank correlations over resamples.
+    speedup : float
+        CPU seconds of a full training over those of a cheap one.
+    found, alone : numpy.ndarray
+        Errors of the searches with and without cheap trainings at equal seconds, over resamples.
+    """
+    difference = found - alone
+    low, high = interval(difference)
+    return {
+        "name": name,
+        "ranks": with_range(ranks),
+        "speedup": f"{speedup:.1f}",
+        "found": with_range(found, digits=1),
+        "difference": with_range(difference, digits=1),
+        "verdict": "not told apart" if low <= 0 <= high else "better" if high < 0 else "worse",
+    }
+
+
+def fidelity_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many kinds of cheap trainings help a search at equal seconds."""
+    by = {
+        verdict: [row["name"] for row in rows if row["verdict"] == verdict]
+        for verdict in ("better", "worse", "not told apart")
+    }
+    parts = [f"{verdict}: {', '.join(names)}" for verdict, names in by.items() if names]
+    return f"Beside full trainings alone, at equal seconds, cheap trainings first are {'; '.join(parts)}."
+
+
+def coverage_sentence(rows: Sequence[Mapping[str, Any]], kind: str, level: float = 0.9) -> str:
+    """Whether extrapolated intervals held as many of the measured trainings as they promised.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        From `hpopt_lib.experiments.fidelity.coverage`.
+    kind : str
+        Of the curve.
+    level : float
+        Promised.
+    """
+    inside, means = float(np.mean([row["inside"] for row in rows])), [row["mean_inside"] for row in rows]
+    off = [row["measured"] / row["predicted"] - 1 for row in rows]
+    worst = max(off, key=abs)
+    kept = "kept" if inside >= level - 0.1 else "**not kept**"
+    return (
+        f"{kind}: of the trainings at larger sizes {100 * inside:.0f} % lie in the {100 * level:.0f} % interval, "
+        f"the promise is {kept}; of {len(means)} means {sum(means)} lie in the narrower interval of the curve; the "
+        f"largest miss is {100 * worst:+.0f} % of the predicted error."
+    )
+
+
+def workers_sentence(rates: Mapping[int, Sequence[float]], cores: int) -> str:
+    """What the number of workers does to the rate, beside the number of cores."""
+    counts = sorted(rates)
+    means = {n: float(np.mean(rates[n])) for n in counts}
+    best = max(counts, key=lambda n: means[n])
+    up_to, most = max((n for n in counts if n <= cores), default=counts[0]), counts[-1]
+    gain, beyond = means[up_to] / means[counts[0]], means[most] / means[up_to]
+    more = "more" if beyond > 1.1 else "fewer" if beyond < 0.9 else "about as many"
+    return (
+        f"On {cores} cores, {up_to} workers finish {gain:.1f} times as many trials per hour as {counts[0]}; {most} "
+        f"finish {more} than {up_to} ({beyond:.2f} times). Most trials per hour: {best} workers, {means[best]:,.0f}."
+    )
