@@ -64,9 +64,9 @@ def coverage_sentence(rows: Sequence[Mapping[str, Any]], kind: str, level: float
     worst = max(off, key=abs)
     kept = "kept" if inside >= level - 0.1 else "**not kept**"
     return (
-        f"{kind}: of the trainings at larger sizes {100 * inside:.0f} % lie in the {100 * level:.0f} % interval, "
-        f"the promise is {kept}; of {len(means)} means {sum(means)} lie in the narrower interval of the curve; the "
-        f"largest miss is {100 * worst:+.0f} % of the predicted error."
+        f"{kind}: of the trainings at larger sizes {100 * inside:.0f} % lie in the {100 * level:.0f} % "
+        f"interval, the promise is {kept}; of {len(means)} means {sum(means)} lie in the narrower interval "
+        f"of the curve; the largest miss is {100 * worst:+.0f} % of the predicted error."
     )
 
 
@@ -79,6 +79,7 @@ def workers_sentence(rates: Mapping[int, Sequence[float]], cores: int) -> str:
     gain, beyond = means[up_to] / means[counts[0]], means[most] / means[up_to]
     more = "more" if beyond > 1.1 else "fewer" if beyond < 0.9 else "about as many"
     return (
-        f"On {cores} cores, {up_to} workers finish {gain:.1f} times as many trials per hour as {counts[0]}; {most} "
-        f"finish {more} than {up_to} ({beyond:.2f} times). Most trials per hour: {best} workers, {means[best]:,.0f}."
+        f"On {cores} cores, {up_to} workers finish {gain:.1f} times as many trials per hour as {counts[0]}; "
+        f"{most} finish {more} ({beyond:.2f} times those of {up_to}). Most trials per hour: {best} workers, "
+        f"{means[best]:,.0f}."
     )
