@@ -65,17 +65,20 @@ def two_stage(
         0 for a search by full trainings alone (`low` and `low_s` are then not used).
     searches, resamples : int
     seed : int
+        Searches with the same seed see the same resamples of the points.
 
     Returns
     -------
     numpy.ndarray, shape (resamples,)
         Mean over searches, in the unit of `report`, for each bootstrap resample of the points.
     """
-    rng, n = np.random.default_rng(seed), len(full)
+    n = len(full)
     seen, seconds = (low, low_s) if finalists else (full, full_s)
     n_drawn = int(np.ceil(3 * budget_s / seconds.mean())) + 5
     means = []
-    for _ in range(resamples):
+    for resample in range(resamples):
+        # the same points for every kind of search, so that differences are paired
+        rng = np.random.default_rng([seed, resample])
         known, errors = rng.choice(n, size=n), []
         for _ in range(searches):
             drawn, luck = rng.choice(known, size=n_drawn), int(rng.integers(full.shape[1]))
