@@ -38,7 +38,8 @@ def plot_fidelity(
             capsize=2, linewidth=1, label=kind,
         )  # fmt: skip
         for name, at_x, at_y in zip(found, x, y):
-            axis.annotate(name, (at_x, at_y), xytext=(4, -9), textcoords="offset points", fontsize=7)
+            place = (4, -9 if k % 2 else 4)
+            axis.annotate(name, (at_x, at_y), xytext=place, textcoords="offset points", fontsize=7)
     axis.set(xlabel="times cheaper than a full training", ylabel="rank correlation", xscale="log")
     plain_numbers(axis.xaxis)
     legend_above(axis, columns=3)
