@@ -1,6 +1,6 @@
 """Record random points of one of the search spaces, each trained with several seeds.
 
-    python benchmarks/record_points.py ampopt | network | features [--points N] [--processes N] [--out FILE]
+    python benchmarks/record_points.py ampopt | network | features [--points N] [--epochs N] [--train-stride N]
 
 The features are computed anew, so that their cost is part of the record.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import torch
 from measure import commit, machine
 
 from hpopt_lib.experiments.drawn_table import HALVES, STRIDES, DrawnTable, baselines, train_points
@@ -36,14 +37,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("space", choices=SPACES)
     parser.add_argument("--points", type=int, help="by default as in the book")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--train-stride", type=int, default=STRIDES["train"], help="every so many-th frame")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     at, wall = commit(), time.perf_counter()
     params = draw(options.space, options.points or POINTS[options.space], seed=DRAW)
-    points = [(options.space, number, point) for number, point in enumerate(params)]
+    longer, strides = {"epochs": options.epochs}, {**STRIDES, "train": options.train_stride}
+    points = [(options.space, number, {**point, **longer}) for number, point in enumerate(params)]
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        errors, cpu_s, uses = train_points(points, SEEDS, folder, processes=options.processes)
+        errors, cpu_s, uses = train_points(
+            points, SEEDS, folder, processes=options.processes, strides=strides
+        )
     found = {half: np.array([one[half] for one in errors]) for half in HALVES}
     table = DrawnTable(options.space, params, found, np.array(cpu_s))
     origin = {
@@ -55,9 +62,9 @@ def main() -> None:
         "wall_s": round(time.perf_counter() - wall, 1),
         "cpu_s": round(float(table.cpu_s.sum()) * len(SEEDS) + uses.computed_s + uses.read_s, 1),
     }
-    settings = {"space": options.space, "seeds": SEEDS, "draw": DRAW, "epochs": EPOCHS, "strides": STRIDES}
+    settings = {"space": options.space, "seeds": SEEDS, "draw": DRAW, "strides": strides, **longer}
     out = options.out or RESULTS / f"points_{options.space}.json"
-    results = {**table.to_dict(), "baselines": baselines(), "feature_cache": asdict(uses)}
+    results = {**table.to_dict(), "baselines": baselines(strides), "feature_cache": asdict(uses)}
     write_record(out, "points", settings=settings, results=results, origin=origin)
     print(f"{out}: {len(table)} points, {origin['wall_s']} s, best {np.min(found['choose']):.1f} meV/atom")
 

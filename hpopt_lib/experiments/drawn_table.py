@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +173,7 @@ def train_points(
     processes: int = 1,
     strides: Mapping[str, int] = STRIDES,
 ) -> tuple[list[dict[str, list[float]]], list[float], Uses]:
-    """Train points of several spaces, in processes of one thread.
+    """Train points of several spaces, in this process or in several of one thread each.
 
     Parameters
     ----------
@@ -197,17 +197,25 @@ def train_points(
     order = sorted(range(len(points)), key=lambda i: repr(configuration(points[i][0], points[i][2]).gmp))
     n_pieces = 4 * processes if len(points) >= 16 * processes else processes
     pieces = [piece.tolist() for piece in np.array_split(order, n_pieces) if len(piece)]
-    errors: list[dict[str, list[float]]] = [{}] * len(points)
-    cpu_s, total = [0.0] * len(points), Uses()
     work = [(strides, folder, [points[i] for i in piece], list(seeds)) for piece in pieces]
+    if processes == 1:
+        finished: Iterable[tuple[list[int], tuple[list[Any], Uses]]]
+        finished = ((piece, _piece(*one)) for one, piece in zip(work, pieces))
+        return _gather(progress(finished, total=len(pieces), desc="random points", unit="piece"), len(points))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         jobs = {pool.submit(_piece, *one): piece for one, piece in zip(work, pieces)}
-        for job in progress(as_completed(jobs), total=len(jobs), desc="random points", unit="piece"):
-            made, used = job.result()
-            for i, (found, cpu) in zip(jobs[job], made):
-                errors[i], cpu_s[i] = found, cpu
-            total = total + used
+        done = progress(as_completed(jobs), total=len(jobs), desc="random points", unit="piece")
+        return _gather(((jobs[job], job.result()) for job in done), len(points))
+
+
+def _gather(finished, n_points: int) -> tuple[list[dict[str, list[float]]], list[float], Uses]:
+    errors: list[dict[str, list[float]]] = [{}] * n_points
+    cpu_s, total = [0.0] * n_points, Uses()
+    for piece, (made, uses) in finished:
+        for i, (found, cpu) in zip(piece, made):
+            errors[i], cpu_s[i] = found, cpu
+        total = total + uses
     return errors, cpu_s, total
 
 
