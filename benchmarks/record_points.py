@@ -1,8 +1,8 @@
 """Record random points of one of the search spaces, each trained with several seeds.
 
-    python benchmarks/record_points.py ampopt | network | features [--points N] [--epochs N] [--train-stride N]
+    python benchmarks/record_points.py SPACE [--points N] [--epochs N] [--train-stride N] [--processes N]
 
-The features are computed anew, so that their cost is part of the record.
+SPACE is ampopt, network or features. The features are computed anew, so that their cost is recorded too.
 """
 
 from __future__ import annotations
