@@ -11,31 +11,34 @@ from hpopt_lib.experiments.drawn_table import HALVES, train_point
 from hpopt_lib.experiments.feature_cache import FeatureCache
 from hpopt_lib.progress import progress
 
-#: Cheaper versions of a training, by name: what they change. The schedule ends with the training.
-FIDELITIES: dict[str, dict[str, Any]] = {
-    "2 epochs": {"epochs": 2},
-    "5 epochs": {"epochs": 5},
-    "10 epochs": {"epochs": 10},
-    "1/8 of the frames": {"train_share": 0.125},
-    "1/4 of the frames": {"train_share": 0.25},
-    "1/2 of the frames": {"train_share": 0.5},
-}
+#: Parts of the epochs and of the frames that a cheaper training has.
+PARTS = (1 / 8, 1 / 4, 1 / 2)
 #: Networks whose learning curves are measured; small sizes are fitted, larger ones checked.
 NETWORKS: dict[str, dict[str, Any]] = {
     "2 layers of 32": {"num_layers": 2, "num_nodes": 32, "lr": 5e-3},
     "1 layer of 8": {"num_layers": 1, "num_nodes": 8, "lr": 1e-2},
 }
-CURVE_SIZES = [28, 40, 56, 80, 112, 160, 224, 420, 839]
-CURVE_SEEDS = [0, 1, 2, 3, 4, 5]
-CURVE_STRIDES = {"train": 4, "val_id": 8}
+CURVE_SIZES = [28, 40, 56, 80, 112, 160, 320, 640]
+CURVE_SEEDS = [0, 1, 2, 3, 4]
+CURVE_STRIDES = {"train": 5, "val_id": 8}
 #: Sizes, from the smallest, that an extrapolation may see.
-N_FITTED = 7
+N_FITTED = 6
 #: Frames that each training of a learning curve sees, over all epochs: every size gets as many steps.
-FRAMES_SEEN = 8_000
+FRAMES_SEEN = 4_000
 _PLAIN = {
     "activation": "silu", "normalization": "layer", "dropout_rate": 0.0, "schedule": "cosine", "gamma": 1.0,
     "batch_size": 16, "weight_decay": 1e-4, "loss": "huber",
 }  # fmt: skip
+
+
+def fidelities(epochs: int) -> dict[str, dict[str, Any]]:
+    """Cheaper versions of a training of so many epochs: what they change, by name.
+
+    A shorter training has a schedule of its own that ends with it.
+    """
+    shorter = {f"1/{1 / part:.0f} of the epochs": {"epochs": max(1, int(epochs * part))} for part in PARTS}
+    smaller = {f"1/{1 / part:.0f} of the frames": {"train_share": part, "epochs": epochs} for part in PARTS}
+    return {**shorter, **smaller}
 
 
 def cheap_errors(
@@ -49,7 +52,7 @@ def cheap_errors(
     params : sequence of dict
         The first points of the space's table.
     change : mapping
-        One of the `FIDELITIES`.
+        One of the `fidelities`.
     seeds : sequence of int
 
     Returns

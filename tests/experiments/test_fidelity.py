@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpopt_lib.experiments import fidelity
-from hpopt_lib.experiments.compute import FIDELITIES, as_errors, budget_rows, cheap_errors, curve_errors
+from hpopt_lib.experiments.compute import as_errors, budget_rows, cheap_errors, curve_errors, fidelities
 from hpopt_lib.experiments.drawn_table import training_frames
 from hpopt_lib.experiments.feature_cache import FeatureCache
 from hpopt_lib.experiments.wide_space import draw
@@ -78,7 +78,8 @@ def test_cheap_trainings_and_curves_hold_every_seed(tmp_path):
     few, many = (cheap_errors(cache, points, {"epochs": n}, [0, 1]) for n in (2, 20))
     assert np.shape(few["report"]) == (2, 2) and min(few["cpu_s"]) > 0
     assert (as_errors(many["choose"]) <= as_errors(few["choose"]) + 5).all() and few != many
-    assert as_errors([[1.0, None]]).tolist() == [[1.0, np.inf]] and len(FIDELITIES) == 6
+    assert as_errors([[1.0, None]]).tolist() == [[1.0, np.inf]]
+    assert fidelities(20)["1/4 of the epochs"] == {"epochs": 5} and len(fidelities(20)) == 6
     found = curve_errors(cache, "1 layer of 8", [10, 20], [0, 1])
     assert found["sizes"] == [10, 20] and np.shape(found["report"]) == (2, 2)
     assert found["report"][0][0] != found["report"][0][1]
