@@ -34,13 +34,24 @@ def ranking_sentence(shares: Mapping[str, np.ndarray]) -> str:
     return f"Whether `{first}` or `{second}` matters more is not settled ({numbers})."
 
 
-def negligible_sentence(shares: Mapping[str, np.ndarray], limit: float) -> str:
-    """Hyperparameters whose whole interval lies below a limit."""
-    small = [name for name, found in shares.items() if interval(found)[1] < limit]
-    if not small:
-        return f"No hyperparameter is shown to matter less than {100 * limit:.0f} % of the variance."
-    names = ", ".join(f"`{name}`" for name in small)
-    return f"Shown to matter less than {100 * limit:.0f} % of the variance each: {names}."
+def unseen_sentence(shares: Mapping[str, np.ndarray], *, explained: float, luck: float) -> str:
+    """Hyperparameters of which no effect was seen, and how much could hide there.
+
+    Parameters
+    ----------
+    shares : mapping of str to numpy.ndarray
+        Over resamples.
+    explained, luck : float
+        Shares of the variance that the surrogate predicts on unseen points, and that is the seeds'.
+    """
+    unseen = [name for name, found in shares.items() if interval(found)[0] <= 0]
+    if not unseen:
+        return "An effect was seen of every hyperparameter."
+    names, hidden = ", ".join(f"`{name}`" for name in unseen), max(0.0, 1 - explained - luck)
+    return (
+        f"No effect was seen of {len(unseen)} of {len(shares)}: {names}. That is no proof that they do not "
+        f"matter: {100 * hidden:.0f} % of the variance is neither predicted nor luck of the seed."
+    )
 
 
 def agreement_sentence(rankings: Mapping[str, list[str]], top: int) -> str:

@@ -68,7 +68,8 @@ def test_shares_and_interactions_are_found_where_they_were_put():
     shares, explained = sense.permutation_shares(TABLE, VALUES, names, repeats=1)
     assert explained > 0.7 and say.ranking_sentence(shares).startswith("`lr` matters most")
     assert {"lr", "transform", "max_order"} == {n for n, s in shares.items() if s.mean() > 0.05}
-    assert "`cutoff`" in say.negligible_sentence(shares, 0.02)
+    unseen = say.unseen_sentence(shares, explained=explained, luck=0.01)
+    assert "`cutoff`" in unseen and "`lr`" not in unseen and "no proof" in unseen
     gains = sense.interaction_gains(TABLE, VALUES, ["lr", "num_layers", "transform", "max_order"])
     assert next(iter(gains)) == ("transform", "max_order")
     assert say.interacting(gains) == [("transform", "max_order")]
