@@ -68,18 +68,3 @@ def coverage_sentence(rows: Sequence[Mapping[str, Any]], kind: str, level: float
         f"interval, the promise is {kept}; of {len(means)} means {sum(means)} lie in the narrower interval "
         f"of the curve; the largest miss is {100 * worst:+.0f} % of the predicted error."
     )
-
-
-def workers_sentence(rates: Mapping[int, Sequence[float]], cores: int) -> str:
-    """What the number of workers does to the rate, beside the number of cores."""
-    counts = sorted(rates)
-    means = {n: float(np.mean(rates[n])) for n in counts}
-    best = max(counts, key=lambda n: means[n])
-    up_to, most = max((n for n in counts if n <= cores), default=counts[0]), counts[-1]
-    gain, beyond = means[up_to] / means[counts[0]], means[most] / means[up_to]
-    more = "more" if beyond > 1.1 else "fewer" if beyond < 0.9 else "about as many"
-    return (
-        f"On {cores} cores, {up_to} workers finish {gain:.1f} times as many trials per hour as {counts[0]}; "
-        f"{most} finish {more} ({beyond:.2f} times those of {up_to}). Most trials per hour: {best} workers, "
-        f"{means[best]:,.0f}."
-    )

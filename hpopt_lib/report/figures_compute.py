@@ -83,31 +83,3 @@ def plot_extrapolation(
     axes[0, 0].set_ylabel(ylabel)
     axes[0, -1].legend(fontsize="x-small")
     return figure
-
-
-@styled
-def plot_rates(rates: Mapping[str, Mapping[int, Sequence[float]]], *, cores: int) -> Figure:
-    """Trials per hour against the number of workers, every round as a dot.
-
-    Parameters
-    ----------
-    rates : mapping of str to mapping of int to sequence of float
-        By kind and number of workers.
-    cores : int
-        Of the machine, a vertical line.
-    """
-    figure, axis = canvas(width=5.5, height=3.0)
-    for k, (name, found) in enumerate(rates.items()):
-        counts = sorted(found)
-        style = {"color": PALETTE[k], "marker": MARKERS[k], "linestyle": LINES[k]}
-        axis.plot(counts, [np.mean(found[n]) for n in counts], label=name, **style)
-        for n in counts:
-            axis.plot([n] * len(found[n]), found[n], ".", color=PALETTE[k], alpha=0.5)
-    axis.axvline(cores, color=GREY, linestyle=":", linewidth=1, label="cores")
-    counts = sorted({n for found in rates.values() for n in found})
-    axis.set(xlabel="workers", ylabel="trials per hour", xscale="log")
-    axis.set_xticks(counts, [str(n) for n in counts])
-    axis.minorticks_off()
-    axis.set_ylim(bottom=0)
-    legend_above(axis, columns=4)
-    return figure

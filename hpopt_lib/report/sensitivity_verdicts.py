@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 #: A range counts as the best one when it is that in so many of the resamples: high, because some twenty
-#: hyperparameters are asked, and luck makes one of two choices the best in nine of ten resamples often enough.
+#: hyperparameters are asked, and luck often makes one of two choices the best in nine of ten resamples.
 SURE = 0.99
 
 

@@ -64,10 +64,7 @@ def test_an_extrapolation_is_checked_and_a_wrong_curve_is_caught():
     assert "**not kept**" in say.coverage_sentence(wrong, "without offset")
 
 
-def test_workers_and_budgets():
-    rates = {1: [100.0, 110.0], 2: [200.0, 190.0], 8: [150.0, 140.0]}
-    text = say.workers_sentence(rates, 2)
-    assert "2 workers finish 1.9 times as many" in text and "8 finish fewer" in text
+def test_budgets():
     rows = budget_rows(1e-3, {"a": 60.0}, {"small": (100, 10), "large": (100_000, 10)})
     assert rows == [{"budget": "a", "small": 60, "large": 0}]
 
