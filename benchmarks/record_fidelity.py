@@ -37,6 +37,7 @@ def cheap(folder: str, n_points: int) -> tuple[dict[str, Any], dict[str, Any]]:
     settings = {key: full["settings"][key] for key in ("seeds", "draw", "strides", "epochs")}
     params = DrawnTable.from_dict("network", full["results"]).params[:n_points]
     cache = FeatureCache(training_frames(settings["strides"]), folder)
+    compute.cheap_errors(cache, params[:1], {}, settings["seeds"])  # the first training loads libraries
     settings |= {"points": len(params), "fidelities": compute.fidelities(settings["epochs"])}
     found = {
         name: compute.cheap_errors(cache, params, change, settings["seeds"])

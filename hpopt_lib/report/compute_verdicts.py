@@ -11,7 +11,7 @@ from hpopt_lib.report.sensitivity_verdicts import interval, with_range
 
 
 def fidelity_row(
-    name: str, ranks: np.ndarray, speedup: float, found: np.ndarray, alone: np.ndarray
+    name: str, ranks: np.ndarray, speedup: float, found: np.ndarray, control: np.ndarray
 ) -> dict[str, Any]:
     """A row of the table of cheap trainings.
 
@@ -22,10 +22,10 @@ def fidelity_row(
         Rank correlations over resamples.
     speedup : float
         CPU seconds of a full training over those of a cheap one.
-    found, alone : numpy.ndarray
+    found, control : numpy.ndarray
         Errors of the searches with and without cheap trainings at equal seconds, over resamples.
     """
-    difference = found - alone
+    difference = found - control
     low, high = interval(difference)
     return {
         "name": name,
@@ -44,7 +44,10 @@ def fidelity_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
         for verdict in ("better", "worse", "not told apart")
     }
     parts = [f"{verdict}: {', '.join(names)}" for verdict, names in by.items() if names]
-    return f"Beside full trainings alone, at equal seconds, cheap trainings first are {'; '.join(parts)}."
+    return (
+        "Beside full trainings whose best three are trained again, at equal seconds, cheap trainings first "
+        f"are {'; '.join(parts)}."
+    )
 
 
 def coverage_sentence(rows: Sequence[Mapping[str, Any]], kind: str, level: float = 0.9) -> str:
