@@ -220,7 +220,11 @@ def ranges(table: DrawnTable, name: str, *, bins: int = 4) -> list[tuple[str, np
     masks = [place == k for k in range(bins)]
     if isinstance(values[0], int):  # name the whole numbers that fall into the range
         held = [[v for v, inside in zip(values, mask) if inside] for mask in masks]
-        return [(f"{min(own)} to {max(own)}", mask) for own, mask in zip(held, masks) if own]
+        return [
+            (f"{min(own)} to {max(own)}" if min(own) < max(own) else f"{min(own)}", mask)
+            for own, mask in zip(held, masks)
+            if own
+        ]
     labels = [f"{a:.2g} to {b:.2g}" for a, b in pairwise(ends.tolist())]
     return list(zip(labels, masks))
 
