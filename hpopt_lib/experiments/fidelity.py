@@ -200,7 +200,12 @@ def extrapolate(
 
 
 def coverage(
-    curves: Mapping[str, tuple[Sequence[int], np.ndarray]], n_fitted: int, *, offset: bool, level: float = 0.9
+    curves: Mapping[str, tuple[Sequence[int], np.ndarray]],
+    n_fitted: int,
+    *,
+    offset: bool,
+    level: float = 0.9,
+    resamples: int = 200,
 ) -> list[dict[str, Any]]:
     """Extrapolate each curve from its smallest sizes, and look whether the larger ones came out as predicted.
 
@@ -213,6 +218,8 @@ def coverage(
     offset : bool
     level : float
         Of the intervals.
+    resamples : int
+        See `extrapolate`.
 
     Returns
     -------
@@ -225,7 +232,7 @@ def coverage(
     ends = [(1 - level) / 2, (1 + level) / 2]
     for name, (sizes, errors) in curves.items():
         targets = list(sizes[n_fitted:])
-        found = extrapolate(sizes[:n_fitted], errors[:n_fitted], targets, offset=offset)
+        found = extrapolate(sizes[:n_fitted], errors[:n_fitted], targets, offset=offset, resamples=resamples)
         low, high = np.quantile(found["single"], ends, axis=0)
         mean_low, mean_high = np.quantile(found["curve"], ends, axis=0)
         for k, size in enumerate(targets):
