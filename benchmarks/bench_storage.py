@@ -158,7 +158,7 @@ def main() -> None:
             "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of a "
             "training. The workers of hpopt add where a trial ran, look for twins and dead workers, keep the "
             "budget of the study and beat. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
-            f"server, each process with its share of them. Medians and ranges of {repeats} runs (share: 3) "
+            f"server, each process with its share of them. Medians and ranges of {repeats} runs (share: 2) "
             "on fresh studies, taken in turn; imports and connecting do not count.",
         ]
         costs: Costs = {}
@@ -170,7 +170,7 @@ def main() -> None:
             ),
             "share": (
                 f"Trials of {TRIAL_S:g} seconds, {SHARE_WORKERS} workers",
-                lambda: share(everywhere, store, rounds=3 if quick else 8, repeats=1 if quick else 3),
+                lambda: share(everywhere, store, rounds=3 if quick else 8, repeats=1 if quick else 2),
             ),
             "growth": (
                 "With many trials in the study, one worker",
