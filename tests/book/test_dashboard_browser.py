@@ -31,6 +31,8 @@ TEXT = "return document.body.innerText"
 
 
 @pytest.mark.slow
+# Optuna says so of its importances when pruning leaves few complete trials; here the server is a thread
+@pytest.mark.filterwarnings("ignore:Some regimes for parameter:UserWarning")
 def test_the_dashboard_shows_the_study_its_attributes_and_its_curves(tmp_path, needs, monkeypatch):
     needs("chromium")
     pytest.importorskip("optuna_dashboard")
