@@ -42,7 +42,8 @@ def committed() -> list[Path]:
 
 def own_places() -> re.Pattern[str]:
     """The folders of this very checkout, environment and user, whatever they are called."""
-    folders = {ROOT, ROOT.parent, Path(sys.prefix), Path.home()} - {Path("/"), Path("/usr"), Path("/home")}
+    everybody = {Path(name) for name in ("/", "/usr", "/home", "/tmp")}
+    folders = {ROOT, ROOT.parent, Path(sys.prefix), Path.home()} - everybody
     names = "|".join(re.escape(str(folder)) for folder in sorted(folders))
     return re.compile(rf"(?<![\w.~$}}/-])(?:{names})(?=[/\s\"'`),;:]|$)")
 
