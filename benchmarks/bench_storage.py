@@ -155,9 +155,10 @@ def main() -> None:
             f"{datetime.date.today()}, commit {commit()}, `python {shlex.join(sys.argv)}`\n\n{machine()}, "
             f"{versions}{f', {server[0]}' if server else ''}",
             "One process per worker, all on this machine with the server. A trial draws 2 hyperparameters at "
-            "random, reports 10 values, asks the pruner (median) after each and stores the 9 attributes of a "
+            "random, reports 10 values, asks the pruner after each and stores the 9 attributes of a "
             "training. The workers of hpopt add where a trial ran, look for twins and dead workers, keep the "
-            "budget of the study and beat. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
+            "budget of the study and beat; they prune by successive halving, their default, Optuna alone by "
+            "the median, its own. Optuna alone is `Study.optimize` with `RDBStorage` on the same "
             f"server, each process with its share of them. Medians and ranges of {repeats} runs (share: 2) "
             "on fresh studies, taken in turn; imports and connecting do not count.",
         ]

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import _CachedStorage
@@ -46,6 +46,7 @@ class StudyCache(_CachedStorage):
         self._patience, self._asked = 0.0, -math.inf
         self._reports: dict[int, dict[int, float]] = {}
         self._reported = -math.inf
+        self._system_attrs: dict[int, dict[str, Any]] = {}
 
     @contextmanager
     def patient(self, seconds: float) -> Iterator[None]:
@@ -88,11 +89,26 @@ class StudyCache(_CachedStorage):
         if time.monotonic() - self._reported >= REPORTS_S:
             self.flush()
 
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """See `optuna.storages.BaseStorage`; a pruner gets what this worker has set, without a look."""
+        if self._patience and trial_id in self._system_attrs:
+            return dict(self._system_attrs[trial_id])
+        found = super().get_trial_system_attrs(trial_id)
+        self._system_attrs[trial_id] = dict(found)
+        return found
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See `optuna.storages.BaseStorage`."""
+        super().set_trial_system_attr(trial_id, key, value)
+        if trial_id in self._system_attrs:
+            self._system_attrs[trial_id][key] = value
+
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """See `optuna.storages.BaseStorage`."""
         self.flush(trial_id)
+        self._system_attrs.pop(trial_id, None)
         return super().set_trial_state_values(trial_id, state, values)
 
     def flush(self, trial_id: int | None = None) -> None:
