@@ -33,7 +33,7 @@ from hpopt_lib.experiments import gmp_paper as paper
 from hpopt_lib.experiments.records import write_record
 from hpopt_lib.files import atomic_path
 from hpopt_lib.store import Store
-from hpopt_lib.workspace import embedded_store
+from hpopt_lib.workspace import embedded_store, work_folder
 
 OUT = Path(__file__).resolve().parents[1] / "book" / "results" / "gmp_paper.json"
 SEEDS = list(range(5))
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--part", choices=list(parts()))
-    parser.add_argument("--work", type=Path, default=Path("_build/work/gmp_paper"))
+    parser.add_argument("--work", type=Path, default=work_folder() / "gmp_paper")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

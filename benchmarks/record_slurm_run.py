@@ -19,6 +19,7 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -242,6 +243,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "slurm_run.json")
     options = parser.parse_args()
+    # when this is ended, the cluster and its server end too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="hpopt-run-") as temporary:
         folder, slurm = Path(temporary).resolve(), Slurm()
         try:

@@ -107,7 +107,7 @@ class FeatureCache:
 
     Examples
     --------
-    >>> cache = FeatureCache({"train": frames}, "_build/work/features")  # doctest: +SKIP
+    >>> cache = FeatureCache({"train": frames}, "features")  # doctest: +SKIP
     >>> cache.arrays("train", GMPSettings(cutoff=4.0), "one-gaussian")  # doctest: +SKIP
     """
 
