@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,6 +89,33 @@ def commit() -> str:
         cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout.strip() or "unknown"
+
+
+class Recording:
+    """Where a record comes from; begun before the work, so that the commit is the one that did it."""
+
+    def __init__(self) -> None:
+        self.commit, self._wall, self._cpu = commit(), time.perf_counter(), time.process_time()
+
+    def made(self, *packages: str) -> dict[str, object]:
+        """Command, commit, date, hardware, and the versions of hpopt_lib and other packages."""
+        return {
+            "command": f"python {shlex.join(sys.argv)}",
+            "commit": self.commit,
+            "date": datetime.date.today().isoformat(),
+            "hardware": machine(),
+            "versions": {name: version(name) for name in ("hpopt_lib", *packages)},
+        }
+
+    def origin(
+        self, *packages: str, wall_s: float | None = None, cpu_s: float | None = None
+    ) -> dict[str, object]:
+        """The same with the seconds since the beginning, or those given."""
+        return {
+            **self.made(*packages),
+            "wall_s": round(time.perf_counter() - self._wall if wall_s is None else wall_s, 1),
+            "cpu_s": round(time.process_time() - self._cpu if cpu_s is None else cpu_s, 1),
+        }
 
 
 def replace_section(path: Path, title: str, section: str) -> None:

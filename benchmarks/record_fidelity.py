@@ -8,20 +8,15 @@ The points are the first of those in book/results/points_network.json, which hol
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments import compute
 from hpopt_lib.experiments.drawn_table import DrawnTable, baselines, training_frames
@@ -67,18 +62,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    at, wall, cpu = commit(), time.perf_counter(), time.process_time()
+    recording = Recording()
     with tempfile.TemporaryDirectory() as folder:
         made = cheap(folder, options.points) if options.experiment == "fidelity" else curves(folder)
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "optuna", "numpy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(time.process_time() - cpu, 1),
-    }
+    origin = recording.origin("torch", "optuna", "numpy")
     out = options.out or RESULTS / f"{options.experiment}.json"
     write_record(out, options.experiment, settings=made[0], results=made[1], origin=origin)
     print(f"{out}: {origin['wall_s']} s, {origin['cpu_s']} s of CPU time")

@@ -11,22 +11,18 @@ are left out where they are absent; the chapter needs the embedded sets only.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from measure import commit, machine
+from measure import Recording, commit
 from molecules_data import CASES, FOLDER, make_store
 
 from hpopt_lib.experiments import gmp_paper as paper
@@ -92,15 +88,14 @@ def main() -> None:
         run_part(options.part, options.work)
         return
     done = {name: run_part(name, options.work) for name in parts()}
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": commit(),
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "numpy", "dscribe", "numba")},
-        "wall_s": round(sum(found["wall_s"] for found in done.values()), 1),
-        "cpu_s": round(sum(found["cpu_s"] for found in done.values()), 1),
-    }
+    origin = Recording().origin(
+        "torch",
+        "numpy",
+        "dscribe",
+        "numba",
+        wall_s=sum(found["wall_s"] for found in done.values()),
+        cpu_s=sum(found["cpu_s"] for found in done.values()),
+    )
     settings = {
         "commits": {name: found["commit"] for name, found in done.items()},
         "seeds": SEEDS,

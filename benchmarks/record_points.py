@@ -8,21 +8,16 @@ SPACE is ampopt, network or features. The features are computed anew, so that th
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
 import tempfile
-import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.drawn_table import HALVES, STRIDES, DrawnTable, baselines, train_points
 from hpopt_lib.experiments.records import write_record
@@ -42,7 +37,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    at, wall = commit(), time.perf_counter()
+    recording = Recording()
     params = draw(options.space, options.points or POINTS[options.space], seed=DRAW)
     longer, strides = {"epochs": options.epochs}, {**STRIDES, "train": options.train_stride}
     points = [(options.space, number, {**point, **longer}) for number, point in enumerate(params)]
@@ -53,15 +48,12 @@ def main() -> None:
         )
     found = {half: np.array([one[half] for one in errors]) for half in HALVES}
     table = DrawnTable(options.space, params, found, np.array(cpu_s))
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "optuna", "numpy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(float(table.cpu_s.sum()) * len(SEEDS) + uses.computed_s + uses.read_s, 1),
-    }
+    origin = recording.origin(
+        "torch",
+        "optuna",
+        "numpy",
+        cpu_s=float(table.cpu_s.sum()) * len(SEEDS) + uses.computed_s + uses.read_s,
+    )
     settings = {"space": options.space, "seeds": SEEDS, "draw": DRAW, "strides": strides, **longer}
     out = options.out or RESULTS / f"points_{options.space}.json"
     results = {**table.to_dict(), "baselines": baselines(strides), "feature_cache": asdict(uses)}

@@ -8,17 +8,12 @@ Needs book/results/trial_table.npz (record_trial_table.py). Replays studies of 6
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.pruning import (
     rank_correlations,
@@ -44,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "pruning.json")
     parser.add_argument("--orders", type=int, default=200)
     options = parser.parse_args()
-    at, wall, cpu = commit(), time.perf_counter(), time.process_time()
+    recording = Recording()
     table = TrialTable.load(RESULTS / "trial_table.npz")
     draws = {"n_orders": options.orders, "n_trials": TRIALS, "seed": SEED}
     results = run_pruning(table, settings=SETTINGS, **draws)
@@ -53,15 +48,7 @@ def main() -> None:
         name: [round(float(value), 5) for value in rows.mean(axis=0)]
         for name, rows in rank_correlations(table, **draws).items()
     }
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "optuna", "numpy", "scipy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(time.process_time() - cpu, 1),
-    }
+    origin = recording.origin("optuna", "numpy", "scipy")
     settings = {**draws, "warmups": WARMUPS, "table": "trial_table.npz"}
     found = {**results, **{f"repeats: {name}": rows for name, rows in repeats.items()}, "ranks": ranks}
     write_record(options.out, "pruning", settings=settings, results=found, origin=origin)

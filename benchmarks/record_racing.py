@@ -8,17 +8,12 @@ Needs book/results/trial_table.npz (record_trial_table.py).
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.racing import CLOSE_SHARE, run_budget, run_racing
 from hpopt_lib.experiments.records import write_record
@@ -37,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "racing.json")
     parser.add_argument("--orders", type=int, default=200)
     options = parser.parse_args()
-    at, wall, cpu = commit(), time.perf_counter(), time.process_time()
+    recording = Recording()
     table = TrialTable.load(RESULTS / "trial_table.npz")
     draws = {"confidences": CONFIDENCES, "n_orders": options.orders, "seed": SEED}
     found = {
@@ -55,15 +50,7 @@ def main() -> None:
         "repeats": REPEATS,
         "table": "trial_table.npz",
     }
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "optuna", "numpy", "scipy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(time.process_time() - cpu, 1),
-    }
+    origin = recording.origin("optuna", "numpy", "scipy")
     write_record(options.out, "racing", settings=settings, results=results, origin=origin)
     print(f"{options.out}: {origin['wall_s']} s")
 

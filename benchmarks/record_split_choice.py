@@ -10,16 +10,12 @@ frame of the embedded oc20-like set.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.record_split_table import record_split_table
 from hpopt_lib.experiments.split_divisions import OUTER_FOLDS, POOLS
@@ -43,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, help="folder of parts, to go on from after a stop")
     options = parser.parse_args()
-    at = commit()
+    recording = Recording()
     store = embedded_store("oc20-like", stride=STRIDE)
     configs = draw_configs(SHAPES, RANGES, options.configs, seed=SEED)
     divisions = range(options.divisions)
@@ -51,11 +47,7 @@ def main() -> None:
         store.path, configs, FIXED, divisions, processes=options.processes, work=options.work
     )
     table.origin.update(
-        command=f"python {shlex.join(sys.argv)}",
-        commit=at,
-        date=datetime.date.today().isoformat(),
-        hardware=machine(),
-        versions={name: version(name) for name in ("hpopt_lib", "torch", "numpy")},
+        **recording.made("torch", "numpy"),
         data={"set": "oc20-like", "stride": STRIDE},
         seeds={"configs": SEED, "trainings": "number of the division"},
     )

@@ -8,16 +8,12 @@ Trains every point of a grid on every 8th frame of the embedded oc20-like set, f
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.record_table import record_table
 from hpopt_lib.workspace import embedded_store
@@ -40,15 +36,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    at = commit()
+    recording = Recording()
     store = embedded_store("oc20-like", stride=STRIDE)
     table = record_table(store.path, GRID, FIXED, range(SEEDS), processes=options.processes)
     table.origin.update(
-        command=f"python {shlex.join(sys.argv)}",
-        commit=at,
-        date=datetime.date.today().isoformat(),
-        hardware=machine(),
-        versions={name: version(name) for name in ("hpopt_lib", "torch", "optuna", "numpy")},
+        **recording.made("torch", "optuna", "numpy"),
         data={"set": "oc20-like", "stride": STRIDE},
     )
     table.save(options.out, overwrite=True)

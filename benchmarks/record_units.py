@@ -6,17 +6,12 @@ python benchmarks/record_units.py [--seeds N] [--out FILE]
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.records import write_record
 from hpopt_lib.experiments.units import FIXED, GRID, METRICS, N_TRAIN, all_points, train_models
@@ -31,7 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    at, wall, cpu = commit(), time.perf_counter(), time.process_time()
+    recording = Recording()
     store = embedded_store("oc20-like", stride=STRIDE)
     found = train_models(store, all_points(), range(options.seeds))
     results = {
@@ -39,15 +34,7 @@ def main() -> None:
         for split, values in found.items()
         for name in METRICS
     }
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "numpy", "scipy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(time.process_time() - cpu, 1),
-    }
+    origin = recording.origin("torch", "numpy", "scipy")
     settings = {
         "grid": GRID,
         "fixed": FIXED,

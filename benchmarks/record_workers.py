@@ -9,19 +9,14 @@ workers have finished and the last trial, so neither the start of processes nor 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import shlex
-import sys
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bench_batched import alone, in_processes, together
-from measure import commit, machine
+from measure import Recording
 
 from hpopt_lib.experiments.records import write_record
 from hpopt_lib.potential.settings import TrainSettings
@@ -56,7 +51,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--out", type=Path, default=RESULTS / "workers.json")
     options = parser.parse_args()
-    at, wall = commit(), time.perf_counter()
+    recording = Recording()
     store = str(embedded_store("oc20-like", stride=STRIDE).path.resolve())
     settings, seeds = TrainSettings(**FIXED), range(options.trials)
     results: dict[str, list[float]] = {}
@@ -71,15 +66,7 @@ def main() -> None:
                     results.setdefault(f"{name}, {workers}", []).append(round(rate, 1))
                     print(f"{name}, {workers}: {rate:,.0f}/h", flush=True)
     times = os.times()
-    origin = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": at,
-        "date": datetime.date.today().isoformat(),
-        "hardware": machine(),
-        "versions": {name: version(name) for name in ("hpopt_lib", "torch", "optuna", "numpy")},
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "cpu_s": round(sum(times[:4]), 1),
-    }
+    origin = recording.origin("torch", "optuna", "numpy", cpu_s=sum(times[:4]))
     told = {
         "workers": WORKERS, "rounds": options.rounds, "trials": options.trials, "stride": STRIDE,
         "fixed": FIXED, "cores": len(os.sched_getaffinity(0)),

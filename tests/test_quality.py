@@ -112,7 +112,7 @@ def test_stations_import_only_from_stations_before_them():
         "cli",
     ]
     station = {
-        **dict.fromkeys(("errors", "files", "progress", "units", "metrics"), "quantities"),
+        **dict.fromkeys(("archives", "errors", "files", "progress", "units", "metrics"), "quantities"),
         **dict.fromkeys(
             ("scaling", "references", "featurise", "inputs", "preprocess", "split_inputs", "workspace"),
             "store",

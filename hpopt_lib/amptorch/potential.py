@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from hpopt_lib.amptorch.descriptor import placed, upstream_features, upstream_se
 from hpopt_lib.amptorch.features import UpstreamArrays, frames_of
 from hpopt_lib.amptorch.recipe import upstream_config
 from hpopt_lib.amptorch.trainer import batch_of
-from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
+from hpopt_lib.archives import check_format, reading_archive, with_prefix, write_archive
 from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.potential.network import feature_columns
@@ -170,9 +168,7 @@ class AmptorchPotential:
         }
         arrays = {f"weight/{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
         arrays |= {f"scale/{name}": np.asarray(value) for name, value in self.scales.items()}
-        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, header=np.array(json.dumps(header)), **arrays)
-        return Path(path)
+        return write_archive(path, header, arrays, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> AmptorchPotential:
@@ -183,35 +179,19 @@ class AmptorchPotential:
         HpoptError
             When the file is missing, damaged or of another kind or version, or AMPtorch is not installed.
         """
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if (header["format"], header["version"]) != (FORMAT, VERSION):
-                    raise ValueError("another format or version")
-                weights = {
-                    name.removeprefix("weight/"): torch.from_numpy(np.array(archive[name]))
-                    for name in archive.files
-                    if name.startswith("weight/")
-                }
-                scales = {k: np.array(archive[f"scale/{k}"]) for k in ("offset", "scale", "mean", "std")}
-            reference = header["reference"]
+        with reading_archive(
+            path, what="a potential of the backend amptorch", noun="model", remedy="train or copy it again"
+        ) as (header, arrays):
+            check_format(header, FORMAT, VERSION)
+            scales, reference = with_prefix(arrays, "scale/"), header["reference"]
             return cls(
-                weights,
-                scales,
+                {name: torch.from_numpy(array) for name, array in with_prefix(arrays, "weight/").items()},
+                {name: scales[name] for name in ("offset", "scale", "mean", "std")},
                 settings=TrainSettings.from_dict(header["settings"]),
                 gmp=GMPSettings.from_dict(header["gmp"]),
                 reference=None if reference is None else reference_from_dict(reference),
                 dtype={"float32": torch.float32, "float64": torch.float64}[header["dtype"]],
             )
-        except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file", remedy="check the name of the model") from None
-        except HpoptError:
-            raise
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy, json or torch
-            raise HpoptError(
-                f"{path}: not a potential of the backend amptorch, or damaged",
-                remedy="train or copy it again",
-            ) from error
 
 
 def build_network(settings: TrainSettings, n_columns: int, dtype: torch.dtype) -> Any:

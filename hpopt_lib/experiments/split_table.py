@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hpopt_lib.archives import check_format, reading_archive, with_prefix, write_archive
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
 
 FORMAT, VERSION = "hpopt-split-table", 1
 _TEXTS = ("configs", "fixed", "divisions", "splits", "baselines", "origin")
@@ -62,15 +61,9 @@ class SplitTable:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a NumPy archive of plain arrays and one JSON text."""
         header = {"format": FORMAT, "version": VERSION, **{key: getattr(self, key) for key in _TEXTS}}
-        arrays: dict[str, Any] = {f"errors/{name}": values for name, values in self.errors.items()}
-        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(
-                stream,
-                header=np.array(json.dumps(header)),
-                microseconds_per_atom=self.microseconds_per_atom,
-                **arrays,
-            )
-        return Path(path)
+        arrays = {f"errors/{name}": values for name, values in self.errors.items()}
+        arrays["microseconds_per_atom"] = self.microseconds_per_atom
+        return write_archive(path, header, arrays, overwrite=overwrite, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> SplitTable:
@@ -81,24 +74,13 @@ class SplitTable:
         HpoptError
             When the file is missing, damaged or of another kind.
         """
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if (header.pop("format"), header.pop("version")) != (FORMAT, VERSION):
-                    raise ValueError("another format or version")
-                errors = {
-                    name.removeprefix("errors/"): archive[name]
-                    for name in archive.files
-                    if name.startswith("errors/")
-                }
-                times = archive["microseconds_per_atom"]
-                table = cls(**header, errors=errors, microseconds_per_atom=times)
-        except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file", remedy="check the name of the table") from None
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy or json
-            raise HpoptError(
-                f"{path}: not a table of splits, or damaged ({error})", remedy="record or copy it again"
-            ) from error
+        with reading_archive(
+            path, what="a table of splits", noun="table", remedy="record or copy it again", reason=True
+        ) as (header, arrays):
+            check_format(header, FORMAT, VERSION)
+            texts = {key: value for key, value in header.items() if key not in ("format", "version")}
+            errors, times = with_prefix(arrays, "errors/"), arrays["microseconds_per_atom"]
+            table = cls(**texts, errors=errors, microseconds_per_atom=times)
         shape = (len(table.divisions), len(table.configs))
         if any(values.shape != shape for values in errors.values()):
             raise HpoptError(f"{path}: errors: do not fit the settings", remedy="record the table again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hpopt_lib.archives import check_format, reading_archive, with_prefix, write_archive
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
 
 FORMAT, VERSION = "hpopt-trial-table", 1
 _TEXTS = ("grid", "fixed", "seeds", "metric", "baselines", "origin")
@@ -106,16 +105,9 @@ class TrialTable:
                 key: getattr(self, key) for key in ("grid", "fixed", "seeds", "metric", "baselines", "origin")
             },
         }
-        arrays: dict[str, Any] = {f"errors/{split}": values for split, values in self.errors.items()}
-        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(
-                stream,
-                header=np.array(json.dumps(header)),
-                curves=self.curves,
-                epoch_seconds=self.epoch_seconds,
-                **arrays,
-            )
-        return Path(path)
+        arrays = {f"errors/{split}": values for split, values in self.errors.items()}
+        arrays |= {"curves": self.curves, "epoch_seconds": self.epoch_seconds}
+        return write_archive(path, header, arrays, overwrite=overwrite, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> TrialTable:
@@ -126,25 +118,14 @@ class TrialTable:
         HpoptError
             When the file is missing, damaged or of another kind.
         """
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                if (header.pop("format"), header.pop("version")) != (FORMAT, VERSION):
-                    raise ValueError("another format or version")
-                errors = {
-                    name.removeprefix("errors/"): archive[name]
-                    for name in archive.files
-                    if name.startswith("errors/")
-                }
-                table = cls(
-                    **header, curves=archive["curves"], errors=errors, epoch_seconds=archive["epoch_seconds"]
-                )
-        except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file", remedy="check the name of the table") from None
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy or json
-            raise HpoptError(
-                f"{path}: not a table of trials, or damaged ({error})", remedy="record or copy it again"
-            ) from error
+        with reading_archive(
+            path, what="a table of trials", noun="table", remedy="record or copy it again", reason=True
+        ) as (header, arrays):
+            check_format(header, FORMAT, VERSION)
+            texts = {key: value for key, value in header.items() if key not in ("format", "version")}
+            curves, seconds = arrays["curves"], arrays["epoch_seconds"]
+            errors = with_prefix(arrays, "errors/")
+            table = cls(**texts, curves=curves, errors=errors, epoch_seconds=seconds)
         n_points = len(grid_points(table.grid))
         if table.curves.shape[:2] != (n_points, len(table.seeds)):
             raise HpoptError(f"{path}: curves: do not fit the grid", remedy="record the table again")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpopt_lib.archives import write_archive
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
 
 FORMAT, VERSION = "hpopt-checkpoint", 1
 
@@ -35,10 +35,8 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> Path:
             arrays.update({f"tensors/{key}/{name}": v.cpu().numpy() for name, v in value.items()})
         else:
             plain[key] = value
-    header = json.dumps({"format": FORMAT, "version": VERSION, "plain": plain})
-    with atomic_path(path, overwrite=True) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **{"header": np.array(header), **arrays})  # type: ignore[arg-type]
-    return Path(path)
+    header = {"format": FORMAT, "version": VERSION, "plain": plain}
+    return write_archive(path, header, arrays, overwrite=True)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
+from hpopt_lib.archives import check_format, reading_archive, with_prefix, write_archive
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.potential.network import SingleNetwork, feature_columns
 from hpopt_lib.potential.settings import TrainSettings
@@ -191,9 +189,7 @@ class Potential:
             "extra": extra or {},
         }
         weights = {f"weight/{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
-        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, header=np.array(json.dumps(header)), **weights)
-        return Path(path)
+        return write_archive(path, header, weights, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:
@@ -204,24 +200,11 @@ class Potential:
         HpoptError
             When the file is missing, damaged or of another kind or version.
         """
-        damaged = HpoptError(
-            f"{path}: not a potential saved by hpopt, or damaged", remedy="train or copy it again"
-        )
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                weights = {
-                    k.removeprefix("weight/"): archive[k] for k in archive.files if k.startswith("weight/")
-                }
-            if header["format"] != FORMAT or header["version"] not in READABLE:
-                raise damaged
-            return cls._from_parts(header, weights)
-        except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file", remedy="check the name of the model") from None
-        except HpoptError:
-            raise
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy, json or torch
-            raise damaged from error
+        with reading_archive(
+            path, what="a potential saved by hpopt", noun="model", remedy="train or copy it again"
+        ) as (header, arrays):
+            check_format(header, FORMAT, *READABLE)
+            return cls._from_parts(header, with_prefix(arrays, "weight/"))
 
     @classmethod
     def _from_parts(cls, header: dict[str, Any], weights: dict[str, np.ndarray]) -> Potential:

@@ -11,7 +11,6 @@ hundred frames do not determine them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from hpopt_lib.archives import check_format, reading_archive, with_prefix, write_archive
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.files import atomic_path
 from hpopt_lib.potential.environments import Environments
 from hpopt_lib.potential.evidence import Amplitudes, fit_amplitudes
 from hpopt_lib.potential.small_data_kernels import TERMS, kernels
@@ -159,9 +158,7 @@ class SmallDataModel:
             "known_ev": self.known_ev,
         }
         arrays |= {"solved": self.solved, "inverse_factor": self.inverse_factor}
-        with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
-        return Path(path)
+        return write_archive(path, header, arrays, overwrite=overwrite, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> SmallDataModel:
@@ -172,27 +169,23 @@ class SmallDataModel:
         HpoptError
             When the file is missing, damaged or of another kind or version.
         """
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                arrays = {name: archive[name] for name in archive.files if name != "header"}
-            if (header["format"], header["version"], tuple(header["terms"])) != (FORMAT, VERSION, TERMS):
-                raise ValueError("another format, version or set of terms")
+        with reading_archive(
+            path,
+            what="a small-data model saved by hpopt",
+            noun="model",
+            remedy="fit or copy it again",
+            reason=True,
+        ) as (header, arrays):
+            check_format(header, FORMAT, VERSION)
+            if tuple(header["terms"]) != TERMS:
+                raise ValueError("another set of terms")
             noise, jitter, evidence, mean, centre, spread = (float(value) for value in arrays["numbers"])
-            names = [name for name in arrays if name.startswith("train/")]
-            train = Environments(**{name.removeprefix("train/"): arrays[name] for name in names})
+            train = Environments(**with_prefix(arrays, "train/"))
             amplitudes = Amplitudes(arrays["weights"], noise, jitter, evidence)
             return cls(
                 train, amplitudes, arrays["known_ev"], mean, centre, spread, arrays["solved"],
                 arrays["inverse_factor"],
             )  # fmt: skip
-        except FileNotFoundError:
-            raise HpoptError(f"{path}: no such file", remedy="check the name of the model") from None
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, NumPy or json
-            raise HpoptError(
-                f"{path}: not a small-data model saved by hpopt, or damaged ({error})",
-                remedy="fit or copy it again",
-            ) from error
 
 
 def _solve(
