@@ -29,7 +29,8 @@ from storage_limits import limits
 from storage_load import SPACE, Cost, Load, run
 from storage_places import Place, places, private_server
 
-from hpopt_lib.tuning.config import StudyConfig, make_study
+from hpopt_lib.tuning.config import StudyConfig
+from hpopt_lib.tuning.joining import make_study
 from hpopt_lib.tuning.storage import open_storage
 from hpopt_lib.workspace import embedded_store
 

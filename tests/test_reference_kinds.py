@@ -21,11 +21,12 @@ from hpopt_lib.potential.training import Dataset, train
 from hpopt_lib.preprocess import preprocess
 from hpopt_lib.references import composition, parse_reference, reference_from_dict
 from hpopt_lib.references.files import read_element_energies, read_isolated_atoms
-from hpopt_lib.report.tables import final_table, study_summary
+from hpopt_lib.report.final_tables import final_table
+from hpopt_lib.report.tables import study_summary
 from hpopt_lib.store import Store, describe
 from hpopt_lib.tuning.config import StudyConfig
 from hpopt_lib.tuning.final import final_model
-from hpopt_lib.tuning.space import load_space
+from hpopt_lib.tuning.space_file import load_space
 from hpopt_lib.tuning.study import tune
 
 ENERGIES = {"N": -3.0, "O": -5.0, "Cu": 0.25, "Ni": -0.5, "Pd": 1.0}

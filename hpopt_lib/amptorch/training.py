@@ -22,13 +22,15 @@ from hpopt_lib.amptorch.trainer import batch_of, upstream_data, upstream_trainer
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.epochs import EpochLoop, other_training
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError, TrainResult
+from hpopt_lib.potential.training import OBJECTIVE, TrainResult
+from hpopt_lib.potential.training_parts import optimizer_state, restore_optimizer
 from hpopt_lib.store import SplitArrays
 
 
-class AmptorchTraining:
+class AmptorchTraining(EpochLoop):
     """One training by AMPtorch's trainer and skorch; used like `hpopt_lib.potential.training.Training`.
 
     Parameters
@@ -62,11 +64,10 @@ class AmptorchTraining:
             raise HpoptError(
                 f"--device {device}: the backend amptorch computes on the CPU", remedy="pass --device cpu"
             )
-        self.data, self.settings, self.seed = data, settings, seed
+        super().__init__(settings, seed)
+        self.data = data
         self.columns = feature_columns(data.gmp, settings)
         self.reference = None if total_energies else data.reference
-        self.epoch, self.best_epoch, self.best_error, self.seconds = 0, 0, float("inf"), 0.0
-        self.history: list[dict[str, float]] = []
         with running() as amptorch, tempfile.TemporaryDirectory(prefix="hpopt-amptorch-") as folder:
             config = upstream_config(settings, dtype=data.dtype, seed=seed, run_dir=folder)
             frames = upstream_data(
@@ -91,24 +92,16 @@ class AmptorchTraining:
         features = torch.from_numpy(data.validation.features[:, self.columns])
         scaled = (features - scale["offset"].double()) / scale["scale"].double()
         self._validation = batch_of(scaled.to(data.dtype), data.validation.n_atoms)
-        self._best_weights = copy.deepcopy(self._module.state_dict())
+        self._best_weights = self.weights()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the weights as they are now."""
+        return copy.deepcopy(self._module.state_dict())
 
     def _target(self, arrays: SplitArrays) -> np.ndarray:
         if self.reference is None:
             return arrays.energy
         return arrays.energy - self.reference.of_frames(arrays.numbers, arrays.n_atoms, arrays.info)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done, or patience ran out."""
-        patience = self.settings.patience
-        return self.epoch >= self.settings.epochs or bool(
-            patience and self.epoch and self.epoch - self.best_epoch >= patience
-        )
-
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        while not self.finished:
-            yield self.step()
 
     @contextmanager
     def _own_random_numbers(self) -> Iterator[None]:
@@ -130,19 +123,9 @@ class AmptorchTraining:
         lr = float(self._net.optimizer_.param_groups[0]["lr"])
         with self._own_random_numbers():
             self._net.fit_loop(self._trainer.train_dataset, epochs=1)
-        self.epoch += 1
         last = self._net.history[-1]
-        loss, error = float(last["train_loss"]), float(last[VALIDATION])
-        if not np.isfinite(loss) or not np.isfinite(error):
-            raise TrainingDivergedError(
-                f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
-                remedy="lower lr",
-            )
-        record = {"epoch": float(self.epoch), "lr": lr, "train_loss": loss, VALIDATION: error}
-        self.history.append(record)
-        if error < self.best_error:
-            self.best_epoch, self.best_error = self.epoch, error
-            self._best_weights = copy.deepcopy(self._module.state_dict())
+        found = {VALIDATION: float(last[VALIDATION])}
+        record = self.note(lr, float(last["train_loss"]), found, remedy="lower lr")
         self.seconds += time.perf_counter() - start
         return record
 
@@ -179,22 +162,14 @@ class AmptorchTraining:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on: plain numbers, texts and tensors."""
-        optimizer = self._net.optimizer_.state_dict()
         return {
             "backend": "amptorch",
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_error": self.best_error,
-            "seconds": self.seconds,
-            "history": self.history,
-            "settings": self.settings.to_dict(),
-            "seed": self.seed,
+            **self.account(),
             "schedule": _schedule_state(self._schedule),
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]],
             "torch_random": self._torch_state,
             "weights": dict(self._module.state_dict()),
             "best_weights": dict(self._best_weights),
-            "moments": {f"{i}/{k}": v for i, moment in optimizer["state"].items() for k, v in moment.items()},
+            **optimizer_state(self._net.optimizer_),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -205,25 +180,13 @@ class AmptorchTraining:
         HpoptError
             When the state is of another training.
         """
-        if (
-            state.get("backend") != "amptorch"
-            or state["settings"] != self.settings.to_dict()
-            or state["seed"] != self.seed
-        ):
-            raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
-        self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
-        self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
-        self.history, self._torch_state = list(state["history"]), state["torch_random"]
+        if state.get("backend") != "amptorch":
+            raise other_training()
+        self.take_account(state)
+        self._torch_state = state["torch_random"]
         self._module.load_state_dict(state["weights"])
         self._best_weights = dict(state["best_weights"])
-        optimizer = self._net.optimizer_
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state["moments"].items():
-            index, key = name.split("/")
-            moments.setdefault(int(index), {})[key] = value
-        own = optimizer.state_dict()["param_groups"]
-        groups = [{**saved, "params": mine["params"]} for saved, mine in zip(state["groups"], own)]
-        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore_optimizer(self._net.optimizer_, state)
         if self._schedule is not None:
             scheduler = self._schedule.lr_scheduler_
             scheduler.load_state_dict({**scheduler.state_dict(), **state["schedule"]})

@@ -108,7 +108,7 @@ def build_config(
     from hpopt_lib.tuning.backends import training_backend
     from hpopt_lib.tuning.config import StudyConfig, store_path
     from hpopt_lib.tuning.selection import METRICS, check_objectives, choose_domains, default_pruner
-    from hpopt_lib.tuning.space import load_space, parse_assignments
+    from hpopt_lib.tuning.space_file import load_space, parse_assignments
 
     fixed = parse_assignments(assignments)
     with Store.open(store) as opened:

@@ -136,7 +136,7 @@ def _check_study_options(ctx, store, options) -> None:
 
 def _absolute(storage: str | None) -> str | None:
     """Jobs run in other folders."""
-    from hpopt_lib.tuning.storage import is_file, storage_file
+    from hpopt_lib.tuning.addresses import is_file, storage_file
 
     if storage is None or not is_file(storage):
         return storage

@@ -52,7 +52,7 @@ def tune(
     if run_preset(context):
         return
     from hpopt_lib.cluster.doctor import refuse_login_node
-    from hpopt_lib.report.tables import final_table
+    from hpopt_lib.report.final_tables import final_table
     from hpopt_lib.tuning.final import final_model
     from hpopt_lib.tuning.interrupts import job_deadline
     from hpopt_lib.tuning.selection import check_pick
@@ -113,7 +113,7 @@ def worker(study, storage, trials, store, jobs, memory_mb, device, time_limit) -
 def worker_options(storage, *, device="cpu", trials=None, store=None, memory_mb=None):
     """Options of workers that also draw every trial's learning curve for the dashboard."""
     from hpopt_lib.report.trial_artifact import attach_learning_curve
-    from hpopt_lib.tuning.storage import files_folder
+    from hpopt_lib.tuning.addresses import files_folder
     from hpopt_lib.tuning.workers import WorkerOptions
 
     return WorkerOptions(

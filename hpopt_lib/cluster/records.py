@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
+from hpopt_lib.tuning.addresses import files_folder, mask
 from hpopt_lib.tuning.endpoint import hpopt_home
-from hpopt_lib.tuning.storage import files_folder, mask
 
 RECORD, LOGS = "record.json", "logs"
 

@@ -10,8 +10,8 @@ from hpopt_lib.cluster.render import job_name, render, values_for
 from hpopt_lib.cluster.request import Request, server_request
 from hpopt_lib.cluster.settings import ClusterProfile
 from hpopt_lib.errors import HpoptError
+from hpopt_lib.tuning.addresses import is_file, mask
 from hpopt_lib.tuning.endpoint import hpopt_home
-from hpopt_lib.tuning.storage import is_file, mask
 
 
 @dataclass(frozen=True)

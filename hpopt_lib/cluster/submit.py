@@ -186,7 +186,8 @@ def submit(submission: Submission, make_study: Callable[[], optuna.Study]) -> re
     hpopt_lib.cluster.records.Record or None
         Of the workers' jobs.
     """
-    from hpopt_lib.tuning.config import TRIALS, finished, study_config
+    from hpopt_lib.tuning.config import TRIALS, study_config
+    from hpopt_lib.tuning.joining import finished
 
     if submission.uses_server:
         ensure_server(submission)

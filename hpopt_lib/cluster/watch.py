@@ -11,8 +11,8 @@ from hpopt_lib.cluster.records import Record, read_records
 from hpopt_lib.cluster.submit import server_is_up
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
+from hpopt_lib.tuning.addresses import is_file, storage_file
 from hpopt_lib.tuning.endpoint import known_servers, read_endpoint, server_folder
-from hpopt_lib.tuning.storage import is_file, storage_file
 
 #: Jobs that ended are shown for the newest submissions only.
 RECENT = 3

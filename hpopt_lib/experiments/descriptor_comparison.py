@@ -25,10 +25,11 @@ from hpopt_lib.gmp.features import GMPFeaturizer
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.potential.evaluation import HEADLINE, baseline_energies
 from hpopt_lib.potential.network import feature_columns
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import TrainingDivergedError, TrainResult, train
+from hpopt_lib.potential.training import TrainResult, train
 from hpopt_lib.store import SplitArrays, Store
 
 #: Stored widths in Å and orders; the sets of 36 features below are columns of these.

@@ -144,8 +144,8 @@ def train_point(
     from hpopt_lib.metrics import energy_metrics
     from hpopt_lib.potential.batched import train_many
     from hpopt_lib.potential.batched_training import Member
+    from hpopt_lib.potential.epochs import TrainingDivergedError
     from hpopt_lib.potential.evaluation import HEADLINE
-    from hpopt_lib.potential.training import TrainingDivergedError
 
     setting = configuration(space, {name: _short(value) for name, value in params.items()})
     data = dataset(cache, setting, draw=draw)

@@ -114,7 +114,8 @@ def _train(path: str, splits: list[str], members: list[Any]) -> tuple[list[Any],
     from hpopt_lib.metrics import energy_metrics
     from hpopt_lib.potential.batched import train_many
     from hpopt_lib.potential.dataset import Dataset
-    from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError
+    from hpopt_lib.potential.epochs import TrainingDivergedError
+    from hpopt_lib.potential.training import OBJECTIVE
     from hpopt_lib.store import Store
 
     start = time.process_time()

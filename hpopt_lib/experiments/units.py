@@ -121,9 +121,9 @@ def train_models(
     from hpopt_lib.potential.batched import train_many
     from hpopt_lib.potential.batched_training import Member
     from hpopt_lib.potential.dataset import Dataset
+    from hpopt_lib.potential.epochs import TrainingDivergedError
     from hpopt_lib.potential.evaluation import baseline_energies
     from hpopt_lib.potential.settings import TrainSettings
-    from hpopt_lib.potential.training import TrainingDivergedError
 
     seeds = list(seeds)
     splits = store.validation_splits()

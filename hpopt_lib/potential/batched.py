@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from hpopt_lib.potential.batched_training import BatchedTraining, Member, groups
 from hpopt_lib.potential.dataset import Dataset
-from hpopt_lib.potential.training import Training, TrainingDivergedError, TrainResult
+from hpopt_lib.potential.epochs import TrainingDivergedError
+from hpopt_lib.potential.training import Training, TrainResult
 
 
 def train_many(

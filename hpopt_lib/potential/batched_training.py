@@ -14,10 +14,11 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.batches import OBJECTIVE, atoms_of
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.stacked import StackedAdamW, StackedNetwork
-from hpopt_lib.potential.training import TrainingDivergedError, TrainResult
+from hpopt_lib.potential.training import TrainResult
 from hpopt_lib.potential.training_parts import make_loss, make_schedule, new_potential
 
 #: What may differ between networks that are trained together.

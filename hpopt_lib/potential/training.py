@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.batches import OBJECTIVE, Batch
 from hpopt_lib.potential.dataset import Dataset
+from hpopt_lib.potential.epochs import EpochLoop
 from hpopt_lib.potential.forces import FORCE_ERROR, ForceTerm
 from hpopt_lib.potential.memory_bound import refuse_forces
 from hpopt_lib.potential.model import Potential
@@ -27,10 +28,6 @@ from hpopt_lib.potential.training_parts import (
     optimizer_state,
     restore_optimizer,
 )
-
-
-class TrainingDivergedError(HpoptError):
-    """The loss became infinite or not a number."""
 
 
 @dataclass
@@ -107,7 +104,7 @@ def train(
     return run.result()
 
 
-class Training:
+class Training(EpochLoop):
     """One training, an epoch at a time; it can be stopped between epochs and go on elsewhere.
 
     Parameters
@@ -142,7 +139,8 @@ class Training:
         device: str = "cpu",
         matrix_mb: float | None = None,
     ) -> None:
-        self.data, self.settings, self.seed, self.device = data, settings, seed, torch.device(device)
+        super().__init__(settings, seed)
+        self.data, self.device = data, torch.device(device)
         if settings.normalization == "batch" and settings.batch_size == 1 and data.largest_frame == 1:
             raise HpoptError(
                 "normalization: batch needs two atoms, and every batch is a single atom",
@@ -160,10 +158,7 @@ class Training:
         )
         self._schedule = make_schedule(settings, self._optimizer)
         self._rng = np.random.default_rng(seed)
-        self.epoch, self.best_epoch, self.best_error = 0, 0, float("inf")
-        self.history: list[dict[str, float]] = []
-        self.seconds = 0.0
-        self._best_weights = copy.deepcopy(self.potential.network.state_dict())
+        self._best_weights = self.weights()
 
     def _new_potential(self, spread_ev_per_atom: float) -> Potential:
         return new_potential(self.data, self.settings, spread_ev_per_atom)
@@ -174,17 +169,9 @@ class Training:
             refuse_forces()
         return ForceTerm(self.potential, data.train, data.validation, self._loss, matrix_mb=matrix_mb)
 
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done, or patience ran out."""
-        patience = self.settings.patience
-        return self.epoch >= self.settings.epochs or bool(
-            patience and self.epoch and self.epoch - self.best_epoch >= patience
-        )
-
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        while not self.finished:
-            yield self.step()
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the weights as they are now."""
+        return copy.deepcopy(self.potential.network.state_dict())
 
     def step(self) -> dict[str, float]:
         """Train for one epoch and validate; returns its history record.
@@ -198,26 +185,9 @@ class Training:
         with self._random.drawn():
             lr, loss = float(self._schedule.get_last_lr()[0]), self._train_epoch()
         self._schedule.step()
-        self.epoch += 1
-        found = self.validate()
-        error = found[f"validation_{OBJECTIVE}"]
-        if not np.isfinite(loss) or not np.isfinite(error):
-            raise TrainingDivergedError(
-                f"training: the loss is not finite in epoch {self.epoch}, lr {self.settings.lr:g}",
-                remedy="lower lr or choose a normalization",
-            )
-        record = {
-            "epoch": float(self.epoch),
-            "lr": lr,
-            "train_loss": loss,
-            **found,
-        }
+        record = self.note(lr, loss, self.validate(), remedy="lower lr or choose a normalization")
         if self._forces is not None:
             record[f"validation_{FORCE_ERROR}"] = self._forces.validation_error()
-        self.history.append(record)
-        if error < self.best_error:
-            self.best_epoch, self.best_error = self.epoch, error
-            self._best_weights = copy.deepcopy(self.potential.network.state_dict())
         self.seconds += time.perf_counter() - start
         return record
 
@@ -263,13 +233,7 @@ class Training:
         as if it had never been stopped, to the last bit on the same kind of machine.
         """
         return {
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_error": self.best_error,
-            "seconds": self.seconds,
-            "history": self.history,
-            "settings": self.settings.to_dict(),
-            "seed": self.seed,
+            **self.account(),
             "numpy_random": self._rng.bit_generator.state,
             "schedule": self._schedule.state_dict(),
             "weights": {k: v.cpu() for k, v in self.potential.network.state_dict().items()},
@@ -286,12 +250,7 @@ class Training:
         HpoptError
             When the state is of another training.
         """
-        # by value: a checkpoint of an earlier version does not name what came later
-        if TrainSettings.from_dict(state["settings"]) != self.settings or state["seed"] != self.seed:
-            raise HpoptError("checkpoint: of a training with other settings", remedy="remove it")
-        self.epoch, self.best_epoch = int(state["epoch"]), int(state["best_epoch"])
-        self.best_error, self.seconds = float(state["best_error"]), float(state["seconds"])
-        self.history = list(state["history"])
+        self.take_account(state)
         self._rng.bit_generator.state = state["numpy_random"]
         self._random.restore(state)
         self.potential.network.load_state_dict(state["weights"])

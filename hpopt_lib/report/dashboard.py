@@ -13,7 +13,8 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.report.dashboard_guard import Guard
 from hpopt_lib.report.dashboard_server import listen, open_page, say_errors_briefly, tunnel_command
-from hpopt_lib.tuning.storage import files_folder, load_study, open_storage
+from hpopt_lib.tuning.addresses import files_folder
+from hpopt_lib.tuning.storage import load_study, open_storage
 
 if TYPE_CHECKING:
     import optuna

@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.storage import mask
+from hpopt_lib.tuning.addresses import mask
 
 FIRST_PORT, PORTS = 8080, 100
 #: The name by which computers outside reach some login node of PACE ICE.

@@ -15,8 +15,9 @@ from hpopt_lib.errors import HpoptError
 from hpopt_lib.report import figures
 from hpopt_lib.report.document import Block, Code, Heading, Paragraph, Picture, Table, code
 from hpopt_lib.report.figure_texts import TEXTS, WIDE
+from hpopt_lib.report.final_tables import final_caption, final_columns, final_rows
 from hpopt_lib.report.study_data import NotDrawableError, best_trial, completed, objective_view
-from hpopt_lib.report.tables import final_caption, final_columns, final_rows, setting_rows
+from hpopt_lib.report.tables import setting_rows
 from hpopt_lib.tuning.config import CONFIG, study_config
 from hpopt_lib.tuning.pareto import is_pareto
 

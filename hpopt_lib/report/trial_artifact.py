@@ -95,7 +95,7 @@ def attach_learning_curve(trial: Any, history: list[dict[str, float]], *, folder
         Still running: a finished trial takes nothing more.
     history : list of dict
     folder : Path
-        `hpopt_lib.tuning.storage.files_folder` of the study's storage.
+        `hpopt_lib.tuning.addresses.files_folder` of the study's storage.
     """
     from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 

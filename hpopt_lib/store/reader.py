@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,62 +17,12 @@ from hpopt_lib.references import Reference, reference_from_dict
 from hpopt_lib.references.linear import LINEAR
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store.arrays import SplitArrays
+from hpopt_lib.store.mapped import MappedFile, MappedView
 from hpopt_lib.store.writer import FORMAT, READABLE
 
 HEADER_KEYS = {
     "created", "hpopt_version", "dtype", "units", "gmp", "splits", "scaler", "constant_features", "reference"
 }  # fmt: skip
-
-
-class _View:
-    """Memory of the map, exposed to NumPy, that keeps the environment open while in use."""
-
-    def __init__(
-        self, owner: _Environment, data: memoryview, dtype: np.dtype, shape: tuple[int, ...]
-    ) -> None:
-        self._owner = owner
-        start = np.frombuffer(data, dtype=np.uint8).__array_interface__["data"][0]
-        self.__array_interface__ = {"version": 3, "data": (start, True), "typestr": dtype.str, "shape": shape}
-
-
-class _Environment:
-    """A read-only LMDB environment and one long transaction, closed with their last user.
-
-    LMDB opens a file only once in a process, so its users share one. A forked child goes on with
-    its parent's: a finished store never changes and there is no lock, so only the map is used.
-    """
-
-    _open: weakref.WeakValueDictionary[tuple[int, int], _Environment] = weakref.WeakValueDictionary()
-
-    @classmethod
-    def of(cls, path: Path) -> _Environment:
-        status = path.stat()
-        identity = (status.st_dev, status.st_ino)
-        found = cls._open.get(identity)
-        if found is None:
-            found = cls._open[identity] = cls(path)
-        return found
-
-    def __init__(self, path: Path) -> None:
-        self.pid = os.getpid()
-        # a finished store never changes, so readers need no lock file and may share a read-only folder
-        self.env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=True, max_dbs=0)
-        self.txn = None
-        needed = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
-        if path.stat().st_size < needed:
-            # reading past the end of the file would kill the process (SIGBUS), so this comes first
-            self.env.close()
-            raise HpoptError(
-                f"{path}: the store is truncated: {path.stat().st_size} of {needed} bytes",
-                remedy="make it again with hpopt preprocess, or copy it again",
-            )
-        self.txn = self.env.begin(buffers=True)
-
-    def __del__(self) -> None:
-        txn = getattr(self, "txn", None)
-        if txn is not None and os.getpid() == self.pid:
-            txn.abort()
-            self.env.close()
 
 
 class Store:
@@ -104,7 +52,7 @@ class Store:
                 remedy="give the .lmdb file that hpopt preprocess wrote",
             )
         self._closed = False
-        self._environment: _Environment | None = None
+        self._environment: MappedFile | None = None
         self._identity = self._map()
         self.header = self._read_header()
 
@@ -112,7 +60,7 @@ class Store:
         """Map the file; which file it is."""
         try:
             status = self.path.stat()
-            self._environment = _Environment.of(self.path)
+            self._environment = MappedFile.of(self.path)
         except (OSError, lmdb.Error) as error:
             raise HpoptError(
                 f"{self.path}: not a readable LMDB file ({error})",
@@ -280,7 +228,7 @@ class Store:
         if data is None or len(data) < dtype.itemsize * int(np.prod(shape)):
             raise self._damaged(key, "missing or short")
         assert self._environment is not None
-        return np.asarray(_View(self._environment, data, dtype, shape))
+        return np.asarray(MappedView(self._environment, data, dtype, shape))
 
     def read(self, split: str) -> SplitArrays:
         """A whole split in memory."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.tuning.storage import mask, open_storage, storage_file
+from hpopt_lib.tuning.addresses import mask, storage_file
+from hpopt_lib.tuning.storage import open_storage
 
 if TYPE_CHECKING:
     import optuna

@@ -9,8 +9,9 @@ from typing import Any
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.files import atomic_path
+from hpopt_lib.tuning.addresses import files_folder, mask
 from hpopt_lib.tuning.janitor import checkpoint_path
-from hpopt_lib.tuning.storage import files_folder, load_study, mask, open_storage
+from hpopt_lib.tuning.storage import load_study, open_storage
 
 
 def copy_study(name: str, source: str, target: str, *, new_name: str | None = None) -> int:

@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpopt_lib.tuning.addresses import files_folder, is_file
 from hpopt_lib.tuning.gate import gate_of
 from hpopt_lib.tuning.presence import Presence
-from hpopt_lib.tuning.storage import files_folder, is_file
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +55,7 @@ class Janitor:
     Attributes
     ----------
     files : Path or None
-        `hpopt_lib.tuning.storage.files_folder`, where the checkpoints are; None in memory.
+        `hpopt_lib.tuning.addresses.files_folder`, where the checkpoints are; None in memory.
     locks : Path or None
         The same for storages in files, whose gates and workers' locks lie there; None for servers.
     """

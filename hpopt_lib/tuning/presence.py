@@ -29,7 +29,7 @@ class Presence:
     ----------
     storage : optuna storage
     folder : Path or None
-        `hpopt_lib.tuning.storage.files_folder` of a storage in a file; None for others.
+        `hpopt_lib.tuning.addresses.files_folder` of a storage in a file; None for others.
     study : str
     """
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
+from hpopt_lib.tuning.addresses import DEFAULT_STORAGE, mask
 from hpopt_lib.tuning.interrupts import Interrupts, interruptible
-from hpopt_lib.tuning.storage import DEFAULT_STORAGE, mask
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
 
 #: Exit status of a process that was told to stop while the study was not done ("temporary failure").

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.tuning.endpoint import NAME, connect, read_endpoint, server_folder
+from hpopt_lib.tuning.addresses import DEFAULT_STORAGE, absolute, mask, server_name, storage_file
+from hpopt_lib.tuning.endpoint import connect, read_endpoint, server_folder
 
 if TYPE_CHECKING:
     import optuna
 
     from hpopt_lib.tuning.resilient import ResilientStorage
 
-DEFAULT_STORAGE = "sqlite:///hpopt.db"
-FORMS = "write sqlite:///FILE, journal:///FILE, mysql+pymysql://… or the name of a server of hpopt db"
 #: For every server: connections are renewed in time, since servers close idle ones; a test before every use
 #: would cost a round trip for each transaction, and a call that finds its connection closed is repeated. A
 #: worker holds two (one for the heartbeat), and each sees what the others have committed.
@@ -58,26 +56,14 @@ def open_storage(
     address = address or DEFAULT_STORAGE
     backend = _open(address, create, max_outage)
     # who holds a study can find the files that belong to it
-    backend.hpopt_address = _absolute(address)
+    backend.hpopt_address = absolute(address)
     return backend
-
-
-def _absolute(address: str) -> str:
-    """The address, good in any folder."""
-    if not is_file(address):
-        return address
-    return f"{address.partition('://')[0]}:///{storage_file(address).absolute()}"
-
-
-def is_file(address: str) -> bool:
-    """Whether an address names a storage in a file, for the processes of one machine."""
-    return address.startswith(("sqlite://", "journal://"))
 
 
 def _open(address: str, create: bool, max_outage: float | None) -> Any:
     kind, separator, _ = address.partition("://")
     if not separator:
-        return _open_server(_server_name(address), max_outage, wait=create)
+        return _open_server(server_name(address), max_outage, wait=create)
     if kind in ("sqlite", "journal"):
         path = storage_file(address)
         if not create and not path.exists():
@@ -104,38 +90,6 @@ def _open(address: str, create: bool, max_outage: float | None) -> Any:
     backend = _open_database(address, options, max_outage=0)
     backend.max_outage = _max_outage(max_outage)
     return backend
-
-
-def _server_name(address: str) -> str:
-    """An address that is the name of a server; somebody who forgot ``sqlite:///`` is told so."""
-    if not NAME.fullmatch(address) or Path(address).suffix in (".db", ".sqlite", ".journal", ".log"):
-        raise HpoptError(f"--storage: {mask(address)!r} is no storage address", remedy=FORMS)
-    return address
-
-
-def storage_file(address: str) -> Path:
-    """The file of an ``sqlite:///`` or ``journal:///`` address."""
-    kind, _, rest = address.partition("://")
-    if not rest.strip("/"):
-        raise HpoptError(f"--storage: {address!r} names no file", remedy=f"write {kind}:///FILE")
-    return Path(rest.removeprefix("/"))
-
-
-def files_folder(address: str | None = None) -> Path:
-    """Shared folder of what belongs to the studies of a storage beside the database.
-
-    It holds ``checkpoints/STUDY/`` and ``artifacts/``: ``FILE-files`` beside the file of an SQLite
-    or journal storage, ``files`` in the folder of a server of ``hpopt db``, and for other
-    addresses the folder ``$HPOPT_FILES``, else ``hpopt-files`` here.
-    """
-    address = address or DEFAULT_STORAGE
-    kind, separator, _ = address.partition("://")
-    if not separator:
-        return server_folder(_server_name(address)) / "files"
-    if kind in ("sqlite", "journal"):
-        path = storage_file(address).absolute()
-        return path.with_name(f"{path.name}-files")
-    return Path(os.environ.get("HPOPT_FILES") or "hpopt-files").absolute()
 
 
 def _max_outage(given: float | None) -> float:
@@ -243,17 +197,6 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, KeyError, UnicodeDecodeError) as error:
         raise HpoptError(f"{path}: not a journal of Optuna ({error})", remedy="name another file") from error
-
-
-def mask(address: str) -> str:
-    """The address without its password.
-
-    Examples
-    --------
-    >>> mask("mysql+pymysql://me:secret@node/db")
-    'mysql+pymysql://me:***@node/db'
-    """
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", address)
 
 
 def load_study(name: str, storage: str | None = None) -> optuna.Study:

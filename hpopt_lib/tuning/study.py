@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.progress import say
 from hpopt_lib.store import Store
-from hpopt_lib.tuning.config import StudyConfig, finished, make_study, store_path, study_config
+from hpopt_lib.tuning.config import StudyConfig, store_path, study_config
+from hpopt_lib.tuning.joining import finished, make_study
 from hpopt_lib.tuning.processes import work
 from hpopt_lib.tuning.selection import ONE, selection_sentence
 from hpopt_lib.tuning.storage import open_storage

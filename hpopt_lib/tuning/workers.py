@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpopt_lib.potential.training import TrainingDivergedError
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.progress import say
-from hpopt_lib.tuning.config import WORKERS, finished, join_study
+from hpopt_lib.tuning.config import WORKERS
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.janitor import Janitor, checkpoint_path, root_number
+from hpopt_lib.tuning.joining import finished, join_study
 from hpopt_lib.tuning.objective import Objective
 from hpopt_lib.tuning.origin import resolve_device
 from hpopt_lib.tuning.queue import TrialQueue

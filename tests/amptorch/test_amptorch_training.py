@@ -14,9 +14,10 @@ from hpopt_lib.amptorch.recipe import check_settings
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.metrics import energy_metrics
 from hpopt_lib.potential.checkpoint import load_checkpoint, save_checkpoint
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.potential.evaluation import baseline_energies
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError, train
+from hpopt_lib.potential.training import OBJECTIVE, train
 
 SETTINGS = TrainSettings(num_layers=2, num_nodes=8, epochs=6, batch_size=16, lr=1e-2, dropout_rate=0.1)
 

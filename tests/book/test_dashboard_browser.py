@@ -19,9 +19,9 @@ from browser import open_browser
 from hpopt_lib.report.dashboard import make_dashboard
 from hpopt_lib.report.dashboard_server import open_page
 from hpopt_lib.report.trial_artifact import attach_learning_curve
+from hpopt_lib.tuning.addresses import files_folder
 from hpopt_lib.tuning.config import StudyConfig, store_path
-from hpopt_lib.tuning.space import load_space
-from hpopt_lib.tuning.storage import files_folder
+from hpopt_lib.tuning.space_file import load_space
 from hpopt_lib.tuning.study import tune
 from hpopt_lib.tuning.workers import WorkerOptions
 from hpopt_lib.workspace import embedded_store

@@ -11,10 +11,11 @@ import torch
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.batched import train_many
 from hpopt_lib.potential.batched_training import BatchedTraining, Member, groups, why_not
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.potential.network import SingleNetwork
 from hpopt_lib.potential.settings import TrainSettings
 from hpopt_lib.potential.stacked import StackedAdamW, StackedNetwork
-from hpopt_lib.potential.training import OBJECTIVE, TrainingDivergedError, TrainResult, train
+from hpopt_lib.potential.training import OBJECTIVE, TrainResult, train
 
 BASE = TrainSettings.from_dict({"epochs": 5, "num_layers": 2, "num_nodes": 6, "batch_size": 16, "lr": 0.02})
 KEY = f"validation_{OBJECTIVE}"

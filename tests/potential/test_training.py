@@ -13,9 +13,10 @@ from torch import nn
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.gmp.settings import GMPSettings
 from hpopt_lib.metrics import energy_metrics
+from hpopt_lib.potential.epochs import TrainingDivergedError
 from hpopt_lib.potential.evaluation import baseline_energies
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.potential.training import OBJECTIVE, Dataset, TrainingDivergedError, train
+from hpopt_lib.potential.training import OBJECTIVE, Dataset, train
 from hpopt_lib.references import LinearReference, composition
 from hpopt_lib.scaling import FeatureScaler
 from hpopt_lib.store import SplitArrays, Store

@@ -20,9 +20,10 @@ from synthetic import environment, hpopt_command
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.report.dashboard import make_dashboard
 from hpopt_lib.report.trial_artifact import attach_learning_curve
+from hpopt_lib.tuning.addresses import files_folder
 from hpopt_lib.tuning.config import StudyConfig, store_path
 from hpopt_lib.tuning.selection import METRICS
-from hpopt_lib.tuning.storage import files_folder, load_study
+from hpopt_lib.tuning.storage import load_study
 from hpopt_lib.tuning.study import tune
 from hpopt_lib.tuning.workers import WorkerOptions
 

@@ -8,10 +8,9 @@ import pytest
 from optuna.trial import TrialState
 from synthetic_studies import add, empty_study, final_record, usual_study
 
+from hpopt_lib.report.final_tables import final_rows, final_table
 from hpopt_lib.report.tables import (
     best_trials_table,
-    final_rows,
-    final_table,
     format_value,
     markdown_table,
     mean_and_spread,

@@ -18,7 +18,7 @@ from hpopt_lib.potential.evaluation import HEADLINE, evaluate
 from hpopt_lib.potential.forces import FORCE_ERROR
 from hpopt_lib.potential.model import Potential
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.report.tables import final_table
+from hpopt_lib.report.final_tables import final_table
 from hpopt_lib.store import Store
 from hpopt_lib.tuning import final
 from hpopt_lib.tuning.config import study_config

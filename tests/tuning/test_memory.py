@@ -14,7 +14,8 @@ from hpopt_lib.potential.memory_bound import memory_needed_mb
 from hpopt_lib.potential.streaming import StreamingDataset
 from hpopt_lib.store import Store
 from hpopt_lib.tuning.backends import training_backend
-from hpopt_lib.tuning.config import make_study, study_config
+from hpopt_lib.tuning.config import study_config
+from hpopt_lib.tuning.joining import make_study
 from hpopt_lib.tuning.storage import load_study, open_storage
 from hpopt_lib.tuning.store_checks import check_memory
 from hpopt_lib.tuning.study import tune

@@ -14,7 +14,7 @@ from hpopt_lib.tuning import objective as module
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.objective import METRIC, Objective, training_seed
 from hpopt_lib.tuning.samplers import make_pruner
-from hpopt_lib.tuning.space import parse_space
+from hpopt_lib.tuning.space_file import parse_space
 
 SPACE = "[lr]\ntype='float'\nlow=1e-3\nhigh=1e-1\nlog=true\n"
 FIXED = {"epochs": 8, "num_layers": 1, "num_nodes": 6, "batch_size": 16, "dropout_rate": 0.2}

@@ -12,7 +12,7 @@ from hpopt_lib.tuning import objective as module
 from hpopt_lib.tuning.interrupts import Interrupts, TrialStopped
 from hpopt_lib.tuning.objective import Objective
 from hpopt_lib.tuning.racing import check_race, standing
-from hpopt_lib.tuning.space import parse_space
+from hpopt_lib.tuning.space_file import parse_space
 from hpopt_lib.tuning.study import tune
 
 SPACE = "[num_nodes]\ntype='int'\nlow=1\nhigh=20\n"

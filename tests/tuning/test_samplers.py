@@ -9,7 +9,7 @@ import pytest
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.tuning.samplers import PRUNERS, SAMPLERS, make_pruner, make_sampler, worker_seed
-from hpopt_lib.tuning.space import parse_space
+from hpopt_lib.tuning.space_file import parse_space
 
 PLAIN = "[lr]\ntype='float'\nlow=1e-3\nhigh=1e-1\nlog=true\n[num_nodes]\ntype='int'\nlow=4\nhigh=8\n"
 CONDITIONAL = (

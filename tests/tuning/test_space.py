@@ -7,7 +7,7 @@ import pytest
 
 from hpopt_lib.errors import HpoptError
 from hpopt_lib.potential.settings import TrainSettings
-from hpopt_lib.tuning.space import DEFAULT_SPACE, load_space, parse_assignments, parse_space
+from hpopt_lib.tuning.space_file import DEFAULT_SPACE, load_space, parse_assignments, parse_space
 
 CONDITIONAL = """
 [schedule]

@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.tuning.storage import load_study, mask, open_storage
+from hpopt_lib.tuning.addresses import mask
+from hpopt_lib.tuning.storage import load_study, open_storage
 
 #: With a password in it, which must not be told.
 SECRET = "mysql+pymysql://me:geheim@127.0.0.1:1/db"

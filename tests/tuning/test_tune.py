@@ -19,7 +19,8 @@ from hpopt_lib.inputs import Input
 from hpopt_lib.preprocess import preprocess
 from hpopt_lib.store import Store
 from hpopt_lib.tuning import queue, workers
-from hpopt_lib.tuning.config import finished, store_path, study_config
+from hpopt_lib.tuning.config import store_path, study_config
+from hpopt_lib.tuning.joining import finished
 from hpopt_lib.tuning.samplers import PRUNERS, SAMPLERS
 from hpopt_lib.tuning.storage import load_study, open_storage
 from hpopt_lib.tuning.study import tune
@@ -165,7 +166,8 @@ def test_the_pruner_knows_how_long_trials_are(make_config):
 
 def diverging(monkeypatch, when, error: Exception | None = None) -> None:
     """Make trials fail whose number is chosen, as a training that diverges does."""
-    from hpopt_lib.potential.training import Training, TrainingDivergedError
+    from hpopt_lib.potential.epochs import TrainingDivergedError
+    from hpopt_lib.potential.training import Training
     from hpopt_lib.tuning import objective
 
     calls = []

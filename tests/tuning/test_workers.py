@@ -13,12 +13,13 @@ import pytest
 from synthetic import GMP, environment, hpopt_command
 
 from hpopt_lib.errors import HpoptError
-from hpopt_lib.tuning.config import finished
+from hpopt_lib.tuning.addresses import files_folder
 from hpopt_lib.tuning.copying import copy_study
 from hpopt_lib.tuning.interrupts import MARGIN_S, Interrupts, interruptible, job_deadline
 from hpopt_lib.tuning.janitor import Janitor, requeue_lost
+from hpopt_lib.tuning.joining import finished
 from hpopt_lib.tuning.processes import work
-from hpopt_lib.tuning.storage import files_folder, load_study, open_storage
+from hpopt_lib.tuning.storage import load_study, open_storage
 from hpopt_lib.tuning.study import create_study, tune
 from hpopt_lib.tuning.workers import Worker, WorkerOptions
 
