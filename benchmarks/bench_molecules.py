@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import commit, machine, replace_section, table
+from measure import commit, machine, publish, table
 from molecules_cost import choice, cost
 from molecules_data import CASES, EMBEDDED, FOLDER, Case, make_store
 
@@ -155,10 +155,7 @@ def main() -> None:
             text.append(cost(cases[0], folder, gmp, settings, epochs=2 if options.quick else 5))
         if not options.quick and (not options.only or "choice" in options.only):
             text.append(choice(cases[0], folder, gmp, settings, epochs=15))
-    report = "\n\n".join(text) + "\n"
-    print(report)
-    if options.out:
-        replace_section(options.out, TITLE, report)
+    publish(TITLE, text, options.out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import commit, machine, replace_section, table
+from measure import commit, machine, publish, table
 from scale_steps import STEPS
 
 from hpopt_lib.potential.shuffling import epoch_order, shuffling_quality
@@ -188,10 +188,7 @@ def main() -> None:
             *([errors(found)] if found else []),
             f"## Projection\n\n{projection(pre, train)}",
         ]
-    report = "\n\n".join(text) + "\n"
-    print(report)
-    if options.out:
-        replace_section(options.out, TITLE, report)
+    publish(TITLE, text, options.out)
 
 
 if __name__ == "__main__":

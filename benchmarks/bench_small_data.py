@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from ase import Atoms
-from measure import commit, machine, replace_section, table
+from measure import commit, machine, publish, table
 
 from hpopt_lib.data.readers import read_frames
 from hpopt_lib.potential.environments import environments
@@ -169,11 +169,7 @@ def main() -> None:
         *([DEVELOPMENT] if options.development else []),
         f"{time.perf_counter() - start:.0f} s in all, one thread.",
     ]
-    report = "\n\n".join(text) + "\n"
-    print(report)
-    out = Path(__file__).with_name("RESULTS.md") if options.record else options.out
-    if out:
-        replace_section(out, TITLE, report)
+    publish(TITLE, text, Path(__file__).with_name("RESULTS.md") if options.record else options.out)
 
 
 if __name__ == "__main__":
