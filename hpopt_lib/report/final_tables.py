@@ -7,7 +7,7 @@ from typing import Any
 
 from hpopt_lib.potential.evaluation import HEADLINE
 from hpopt_lib.potential.forces import FORCE_ERROR
-from hpopt_lib.report.tables import Row, markdown_table, mean_and_spread, text_table
+from hpopt_lib.report.tables import Row, mean_and_spread, text_table
 
 #: Columns of `final_rows`, in order.
 FINAL_COLUMNS = {
@@ -117,8 +117,3 @@ def reference_sentence(reference: Mapping[str, Any] | None) -> str:
 def final_table(record: Row) -> str:
     """Text table of a final model: every split beside both baselines, with a caption."""
     return f"{final_caption(record)}\n\n{text_table(final_rows(record), final_columns(record))}"
-
-
-def final_table_markdown(record: Row) -> str:
-    """The same as Markdown, without the caption (see `final_caption`)."""
-    return markdown_table(final_rows(record), final_columns(record))

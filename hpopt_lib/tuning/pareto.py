@@ -98,7 +98,7 @@ def chosen_trial(study: optuna.Study, pick: str | None = None) -> FrozenTrial:
         raise _none_complete(study)
     pick = pick or PICK
     if pick in PICKS:
-        return min(trials, key=lambda trial: (trial.values[PICKS[pick]], trial.values))
+        return picked_points(trials)[pick]
     found = [trial for trial in trials if str(trial.number) == pick]
     if not found:
         numbers = ", ".join(str(trial.number) for trial in trials)
